@@ -1,0 +1,92 @@
+# The platform on this machine. Needs Python 3.11 and make; everything else comes from PyPI and Maven Central.
+.POSIX:
+.SUFFIXES:
+.PHONY: help setup demo up down clean lake model status test lint lock golden bench setup-dev install manifest
+
+BASE_PYTHON = python3.11
+VENV = .venv
+PYTHON = $(VENV)/bin/python
+UV = $(VENV)/uv/bin/uv
+LOCAL = $(PYTHON) -m include.local
+DBT = include/dbt/open_learning
+MANIFEST = $(DBT)/target/manifest.json
+
+help: ## this list
+	@sed -n -e 's/\$$\$$/$$/g' -e 's/^\([a-z-]*\):.*## /\1\t/p' Makefile | while IFS='	' read -r name text; do printf '  make %-10s %s\n' "$$name" "$$text"; done
+
+demo: setup manifest ## the whole lane once: sources, syncs, models, report; ends by itself
+	@$(LOCAL) demo
+
+up: setup manifest ## start everything in the background; prints the UI's address and login
+	@$(LOCAL) up
+
+down: ## stop what runs
+	@test ! -x $(PYTHON) || $(LOCAL) down
+
+clean: ## stop what runs and delete its data
+	@test ! -x $(PYTHON) || $(LOCAL) clean
+
+lake: setup ## start Trino and the catalog; use as: eval "$$(make -s lake)"
+	@$(LOCAL) lake
+
+model: setup ## build one dbt model with its tests on this machine's lake: make model M=dim_user
+	@test -n "$(M)" || { echo "which model? for example: make model M=dim_user" >&2; exit 1; }
+	@eval "$$($(LOCAL) lake)" && $(VENV)/bin/dbt build --project-dir $(DBT) --profiles-dir $(DBT) --target-path target/model --select $(M)
+
+status: ## what runs
+	@$(LOCAL) status
+
+# the kills under the whole lane take several demos each: make test-faults
+test: lint ## lint, types, import rules and all tests
+	@$(PYTHON) -m pytest --ignore tests/faults/test_lane_kills.py
+
+test-faults: setup-dev manifest ## the kill tests with all their rounds; takes long
+	@$(PYTHON) -m pytest tests/faults --fault-rounds 20
+
+lint: setup-dev manifest ## ruff, mypy, import rules
+	@$(VENV)/bin/ruff check .
+	@$(VENV)/bin/ruff format --check .
+	@$(VENV)/bin/mypy
+	@$(VENV)/bin/lint-imports
+
+golden: setup-dev manifest ## write the golden files again; look at the difference before committing it
+	@$(PYTHON) -m pytest tests/golden --update-golden
+
+bench: setup-dev manifest ## all benchmarks, or one: make bench ID=P1
+	@$(PYTHON) -m benchmarks $(ID)
+
+lock: $(UV) ## resolve requirements*.in into requirements*.txt with hashes
+	@$(UV) pip compile -q requirements.in -o requirements.txt --generate-hashes --python-version 3.11 --custom-compile-command "make lock"
+	@$(UV) pip compile -q requirements-dev.in -c requirements.txt -o requirements-dev.txt --generate-hashes --python-version 3.11 --custom-compile-command "make lock"
+
+# Installed is what the stamp holds a copy of, so nothing is done while the lists stay as they are. Once the development
+# tools are there they stay: going back and forth between the two lists would install and remove them every time.
+setup: $(UV) ## install the pinned dependencies into .venv
+	@list=requirements.txt; test ! -x $(VENV)/bin/pytest || list=requirements-dev.txt; $(MAKE) -s install LIST=$$list
+
+setup-dev: $(UV)
+	@$(MAKE) -s install LIST=requirements-dev.txt
+
+install:
+	@cmp -s $(LIST) $(VENV)/installed.txt || { \
+	  echo "installing $(LIST)" >&2; \
+	  rm -f $(VENV)/installed.txt; \
+	  $(UV) pip sync -q --python $(PYTHON) --require-hashes --compile-bytecode $(LIST) && cp $(LIST) $(VENV)/installed.txt; }
+
+# in a folder of its own: `uv pip sync` removes what its list does not name
+$(UV): requirements-uv.txt
+	@echo "installing uv" >&2
+	@test -x $(PYTHON) || $(BASE_PYTHON) -m venv $(VENV)
+	@$(PYTHON) -m pip --version >/dev/null 2>&1 || $(PYTHON) -m ensurepip >/dev/null
+	@rm -rf $(VENV)/uv
+	@$(PYTHON) -m pip install -q --disable-pip-version-check --require-hashes --target $(VENV)/uv -r requirements-uv.txt
+	@touch $(UV)
+
+# dbt's manifest is what the warehouse DAG is rendered from. It is replaced only by a complete one, and only when the project changed.
+manifest: setup
+	@test -e $(MANIFEST) && test -z "$$(find $(DBT) \( -name target -o -name logs \) -prune -o -newer $(MANIFEST) -print)" || { \
+	  echo "parsing the dbt project" >&2; \
+	  mkdir -p $(DBT)/logs; \
+	  $(VENV)/bin/dbt --quiet parse --project-dir $(DBT) --profiles-dir $(DBT) --target-path target/parse >$(DBT)/logs/parse.log 2>&1 || { \
+	    cat $(DBT)/logs/parse.log >&2; exit 1; }; \
+	  mv $(DBT)/target/parse/manifest.json $(MANIFEST); }

@@ -1,0 +1,1 @@
+"""Workloads that measure the platform: ours, the peer and the physical limit in one run."""

@@ -1,0 +1,1 @@
+"""The platform's own code, importable as ``include.*`` from the repository root."""

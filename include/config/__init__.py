@@ -1,0 +1,1 @@
+"""Typed configuration: the only reader of YAML files and of environment variables."""

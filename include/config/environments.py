@@ -1,0 +1,189 @@
+"""Which environment this is and where its lake lies: the only module that reads environment variables.
+
+The variables:
+
+``OL_ENVIRONMENT``         local (when absent), branch, qa or production; anything else raises
+``OL_CLUSTER``             the cluster's own marker; production needs ``production`` here as well, so one wrong variable is not enough
+``OL_SCHEMA_SUFFIX``       a developer's or a pull request's suffix for all schemas; required in branch, refused in production
+``OL_IMAGE_TAG``           tag or digest of the platform's own images; required where jobs are pods, since no tag would mean ``latest``
+``OL_GRANULARITY``         overrides the number of tasks of the warehouse DAG (model, area)
+``OL_WORK_ROOT``           overrides where runs keep their progress and artifacts (a folder or an ``s3://`` prefix)
+``TRINO_HOST`` …           see :class:`LakeConnection`
+``AIRBYTE_CLIENT_ID`` …    see :func:`airbyte_application`
+"""
+
+from __future__ import annotations
+
+import os
+import re
+from collections.abc import Mapping
+from functools import cache
+from typing import Annotated, Literal
+
+from pydantic import BaseModel, ConfigDict, Field
+
+from include.config.errors import ConfigError, Problem
+from include.config.files import ROOT, UNITS, read_yaml, validate
+from include.config.vocabulary import Environment, Granularity, Layer, Runtime, WarehouseAfter
+
+
+class _Model(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+class LakeSettings(_Model):
+    """One environment's lake: its catalog, the prefix of its schemas, and the stable host that asset names carry."""
+
+    catalog: Annotated[str, Field(pattern=r"^[a-z0-9_]+$")]
+    schema_prefix: Annotated[str, Field(pattern=r"^[a-z0-9_]+$")]
+    asset_host: str
+    asset_port: int
+    kind: Literal["jdbc", "glue"]
+    warehouse: Annotated[str, Field(pattern=r"^(s3|local)://")]
+
+
+class Images(_Model):
+    """Image repositories; the tag or digest comes from the deployment: ``OL_IMAGE_TAG``."""
+
+    jobs: str
+    dbt: str
+
+
+class Alerts(_Model):
+    """Where failures are told. ``None`` is silence, allowed only where nobody is on duty."""
+
+    slack_channel: str | None
+
+
+class EnvironmentSettings(_Model):
+    """Everything the platform needs to know about one environment."""
+
+    name: Environment
+    runtime: Runtime
+    granularity: Granularity
+    warehouse_after: WarehouseAfter
+    schedules: bool
+    lake: LakeSettings
+    airbyte_connection: str
+    work_root: str
+    images: Images | None = None
+    alerts: Alerts
+    pools: dict[str, Annotated[int, Field(gt=0)]]
+    schema_suffix: str = ""
+    image_tag: str = ""
+
+    def image(self, key: str) -> str:
+        """The image to run, with its tag or digest. Raises ``ConfigError`` in an environment without images."""
+        if self.images is None:
+            raise ConfigError((Problem(f"environments.yml ({self.name.value})", "images", "nothing", "an image for every key, since runtime is pod"),))
+        return f"{getattr(self.images, key)}{'@' if self.image_tag.startswith('sha256:') else ':'}{self.image_tag}"
+
+    @property
+    def work(self) -> str:
+        """``work_root``; a relative one lies in the repository."""
+        return self.work_root if "://" in self.work_root else str(ROOT / self.work_root)
+
+    def schema_for(self, layer: Layer) -> str:
+        """The schema of one layer, with the developer's or pull request's suffix where there is one."""
+        base = f"{self.lake.schema_prefix}_{layer.value}"
+        return f"{base}_{self.schema_suffix}" if self.schema_suffix and layer is not Layer.RAW else base
+
+
+class LakeConnection(_Model):
+    """Where Trino answers right now.
+
+    Read from ``TRINO_HOST``, ``TRINO_PORT``, ``TRINO_USER``, ``TRINO_CATALOG`` and ``TRINO_HTTP_SCHEME``.
+    pyiceberg reads its own ``PYICEBERG_CATALOG__<CATALOG>__…`` variables.
+    """
+
+    host: str
+    port: int
+    user: str
+    catalog: str
+    http_scheme: Literal["http", "https"]
+
+
+def _refuse(key: str, found: str, allowed: str, example: str = "") -> ConfigError:
+    return ConfigError((Problem("environment variables", key, found, allowed, example),))
+
+
+def _name(environ: Mapping[str, str]) -> Environment:
+    found = environ.get("OL_ENVIRONMENT", Environment.LOCAL.value)
+    try:
+        name = Environment(found)
+    except ValueError:
+        allowed = ", ".join(item.value for item in Environment)
+        raise _refuse("OL_ENVIRONMENT", repr(found), allowed, "OL_ENVIRONMENT=qa") from None
+    marker = environ.get("OL_CLUSTER", "")
+    if (name is Environment.PRODUCTION) != (marker == Environment.PRODUCTION.value):
+        raise _refuse("OL_CLUSTER", f"{marker!r} beside OL_ENVIRONMENT={name.value}", "'production' exactly when OL_ENVIRONMENT is production")
+    return name
+
+
+def _suffix(name: Environment, environ: Mapping[str, str]) -> str:
+    suffix = environ.get("OL_SCHEMA_SUFFIX", "")
+    if suffix and not re.fullmatch(r"[a-z][a-z0-9_]{0,30}", suffix):
+        raise _refuse("OL_SCHEMA_SUFFIX", repr(suffix), "a lower-case word of at most 31 letters, digits and underscores", "OL_SCHEMA_SUFFIX=pr_1523")
+    if name is Environment.BRANCH and not suffix:
+        raise _refuse("OL_SCHEMA_SUFFIX", "nothing", "the branch's own suffix: a branch writes only its own schemas", "OL_SCHEMA_SUFFIX=pr_1523")
+    if name is Environment.PRODUCTION and suffix:
+        raise _refuse("OL_SCHEMA_SUFFIX", repr(suffix), "nothing in production")
+    return suffix
+
+
+def _image_tag(runtime: object, environ: Mapping[str, str]) -> str:
+    tag = environ.get("OL_IMAGE_TAG", "")
+    if not tag and runtime != Runtime.POD.value:
+        return ""
+    if tag == "latest" or not re.fullmatch(r"[A-Za-z0-9_][A-Za-z0-9_.-]{0,127}|sha256:[0-9a-f]{64}", tag):
+        raise _refuse("OL_IMAGE_TAG", repr(tag), "a tag other than latest, or a digest: which version runs must be known", "OL_IMAGE_TAG=2026.11.20-3f2a1c0")
+    return tag
+
+
+def read_environment(environ: Mapping[str, str]) -> EnvironmentSettings:
+    """The settings that a set of environment variables asks for. Raises ``ConfigError``; see the module's docstring."""
+    name = _name(environ)
+    path = UNITS / "environments.yml"
+    data = read_yaml(path)
+    if not isinstance(data.get(name.value), dict):
+        raise ConfigError((Problem(path.name, name.value, repr(data.get(name.value)), f"an entry for {name.value}"),))
+    settings = data[name.value]
+    suffix, tag = _suffix(name, environ), _image_tag(settings.get("runtime"), environ)
+    overrides = {"name": name.value, "schema_suffix": suffix, "image_tag": tag}
+    if environ.get("OL_GRANULARITY"):
+        overrides["granularity"] = environ["OL_GRANULARITY"]
+    if environ.get("OL_WORK_ROOT"):
+        overrides["work_root"] = environ["OL_WORK_ROOT"]
+    return validate(EnvironmentSettings, {**settings, **overrides}, f"{path.name} ({name.value})")
+
+
+@cache
+def current_environment() -> EnvironmentSettings:
+    """The environment of this process, read once."""
+    return read_environment(os.environ)
+
+
+def lake_connection(environ: Mapping[str, str] | None = None) -> LakeConnection:
+    """Where Trino answers, from the variables named at :class:`LakeConnection`. Raises ``ConfigError`` when ``TRINO_HOST`` is missing."""
+    environ = os.environ if environ is None else environ
+    if not environ.get("TRINO_HOST"):
+        raise _refuse("TRINO_HOST", "nothing", "the host Trino answers at", "eval $(make -s lake)")
+    port = environ.get("TRINO_PORT", "8080")
+    if not port.isdecimal():
+        raise _refuse("TRINO_PORT", repr(port), "a port number", "TRINO_PORT=8080")
+    return LakeConnection(
+        host=environ["TRINO_HOST"],
+        port=int(port),
+        user=environ.get("TRINO_USER", "ol"),
+        catalog=environ.get("TRINO_CATALOG", current_environment().lake.catalog),
+        http_scheme="https" if environ.get("TRINO_HTTP_SCHEME") == "https" else "http",
+    )
+
+
+def airbyte_application(environ: Mapping[str, str] | None = None) -> tuple[str, str]:
+    """Client id and secret that the local Airbyte accepts, from ``AIRBYTE_CLIENT_ID`` and ``AIRBYTE_CLIENT_SECRET``. Raises ``ConfigError``."""
+    environ = os.environ if environ is None else environ
+    for name in ("AIRBYTE_CLIENT_ID", "AIRBYTE_CLIENT_SECRET"):
+        if not environ.get(name):
+            raise _refuse(name, "nothing", "the credentials of the one application that may call the local Airbyte")
+    return environ["AIRBYTE_CLIENT_ID"], environ["AIRBYTE_CLIENT_SECRET"]

@@ -1,0 +1,1 @@
+"""One module per kind of DAG: ``build_<kind>_dag(unit, environment) -> DAG``."""

@@ -1,0 +1,160 @@
+"""``warehouse``: one task runs dbt, the others stand for its models and turn green or red with them as they are built.
+
+``granularity: model`` lets Cosmos render a task per model from the manifest, with the project's own dependencies; ``area`` makes one
+task per subject area. A run with ``{"select": "model+"}`` builds any selection; tasks outside it are skipped.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+from airflow.sdk import DAG, AssetAll, AssetOrTimeSchedule, BaseOperator, CronTriggerTimetable, Param, TaskGroup
+
+from include.config.environments import EnvironmentSettings
+from include.config.units import WarehouseUnit
+from include.config.vocabulary import Granularity, Layer, Profile, WarehouseAfter
+from include.lake.assets import AnyTable, asset_of
+from include.lake.manifest import MANIFEST, PROJECT, Model, Warehouse
+from include.operators.dbt import DbtModels, progress_url
+from include.pods.job import JobSpec
+from include.pods.tasks import job_task
+from include.policies import LAKE_POOL, START_DATE, default_args, failure_alerts, notes, tags
+
+BUILD = "build"
+STAGING = "config.schema:staging"
+LAYERS = (Layer.INTERMEDIATE, Layer.DIMENSIONAL, Layer.MART, Layer.REPORTING)
+TRIAGE = (
+    "A model's task is red: its log names the failing model or test and the first error; clear it to build that model again.",
+    "`build` is red: dbt could not run or the lake stayed away; clear it, and the run goes on where it stopped.",
+    'To build any selection, trigger the DAG with `{"select": "dim_user+"}` (dbt\'s own selectors).',
+)
+
+
+def build_warehouse_dag(unit: WarehouseUnit, environment: EnvironmentSettings, warehouse: Warehouse) -> DAG:
+    """The DAG of the dbt project: everything but staging, which each connection's DAG builds. Outlets are all tables it builds."""
+    models = warehouse.built_by_warehouse()
+    progress = progress_url(environment, unit.id)
+    with DAG(
+        unit.id,
+        description=unit.description,
+        doc_md=notes(unit.description, TRIAGE),
+        schedule=_schedule(unit, environment, warehouse),
+        start_date=START_DATE,
+        catchup=False,
+        max_active_runs=1,  # two builds of one table at a time would only race each other
+        default_args=default_args(unit.owner, unit.tier),
+        on_failure_callback=failure_alerts(environment),
+        tags=tags("warehouse", unit.owner, unit.tier, LAYERS),
+        params={"select": Param("", type="string", description="dbt selectors, separated by blanks; empty builds everything but staging")},
+    ) as dag:
+        job_task(
+            _build_job(environment, unit.id, progress),
+            environment,
+            task_id=BUILD,
+            pool=LAKE_POOL,
+            outlets=[asset_of(environment, model.table(environment)) for model in models],
+        )
+        tasks = _Tasks(environment, unit.id, progress, warehouse)
+        if environment.granularity is Granularity.MODEL:
+            render_models(dag, tasks)
+        else:
+            for area in sorted({model.area for model in models}):
+                tasks.of_area(area, [model for model in models if model.area == area])
+    return dag
+
+
+def _schedule(unit: WarehouseUnit, environment: EnvironmentSettings, warehouse: Warehouse) -> Any:
+    """On news of the staging tables that the other layers read, and by the backstop cron where the environment has schedules."""
+    read = {parent for model in warehouse.built_by_warehouse() for parent in model.upstream}
+    staging = [model for model in warehouse.models if model.layer is Layer.STAGING and model.unique_id in read]
+    news: Any = _any_of(environment, staging)
+    if environment.warehouse_after is WarehouseAfter.EVERY_CONNECTION and staging:
+        folders = sorted({model.folder for model in staging})  # one for each connection
+        news = AssetAll(*(_any_of(environment, [model for model in staging if model.folder == folder]) for folder in folders))
+    return AssetOrTimeSchedule(timetable=CronTriggerTimetable(unit.backstop, timezone="UTC"), assets=news) if environment.schedules else news
+
+
+def _any_of(environment: EnvironmentSettings, models: Sequence[Model]) -> AnyTable:
+    return AnyTable(*(asset_of(environment, model.table(environment)) for model in models))
+
+
+def _build_job(environment: EnvironmentSettings, dag_id: str, progress: str) -> JobSpec:
+    arguments = (
+        *("--select", "{{ params.select }}"),
+        *("--exclude", "{{ '' if params.select else '" + STAGING + "' }}"),
+        *("--progress", progress),
+        *("--run-key", "{{ run_id }}"),
+        *("--artifacts", f"{environment.work}/dbt-artifacts/runs/{dag_id}/{{{{ run_id }}}}"),
+    )
+    return JobSpec("dbt-build", arguments, domain="dbt", profile=Profile.M, image="dbt")
+
+
+class _Tasks:
+    """Makes the waiting tasks."""
+
+    def __init__(self, environment: EnvironmentSettings, dag_id: str, progress: str, warehouse: Warehouse) -> None:
+        self.environment = environment
+        self.dag_id = dag_id
+        self.progress = progress
+        self.warehouse = warehouse
+
+    def of_model(self, model: Model, **task: Any) -> BaseOperator:
+        return self._make([model], doc_md=f"`{model.name}`: {model.materialized} in layer {model.layer.value}, {len(model.tests)} tests", **task)
+
+    def of_area(self, area: str, models: list[Model]) -> BaseOperator:
+        return self._make(models, task_id=area, doc_md="\n".join(f"- `{model.name}`" for model in models))
+
+    def _make(self, models: list[Model], **task: Any) -> BaseOperator:
+        names = " ".join(model.name for model in models)
+        # A rebuild has a document of its own: the run's own one must go on telling what the build did.
+        own = f"{self.environment.work}/progress/{self.dag_id}/{{{{ run_id }}}}/{{{{ ti.task_id }}}}-{{{{ ti.try_number }}}}.json"
+        rebuild = JobSpec(
+            "dbt-build",
+            ("--select", names, "--progress", own, "--run-key", "{{ run_id }}-{{ ti.task_id }}-{{ ti.try_number }}"),
+            domain="dbt",
+            profile=Profile.M,
+            image="dbt",
+        )
+        return DbtModels(
+            models=tuple(model.unique_id for model in models),
+            progress=self.progress,
+            build_task_id=BUILD,
+            rebuild=rebuild,
+            environment=self.environment,
+            trigger_rule="none_failed",  # a selection may leave out what a selected model reads
+            **task,
+        )
+
+
+def render_models(dag: DAG, tasks: _Tasks) -> TaskGroup:
+    """Lets Cosmos render the project: a task per model, with the dependencies of the manifest."""
+    from cosmos import DbtTaskGroup, ExecutionConfig, ExecutionMode, LoadMode, ProfileConfig, ProjectConfig, RenderConfig
+    from cosmos.constants import DbtResourceType, TestBehavior
+
+    def convert(*, task_id: str, task_group: TaskGroup, node: Any, dag: DAG, **_: Any) -> BaseOperator:
+        return tasks.of_model(tasks.warehouse.by_id[node.unique_id], task_id=task_id.removesuffix("_run"), task_group=task_group, dag=dag)
+
+    group: TaskGroup = DbtTaskGroup(
+        group_id="models",
+        dag=dag,
+        project_config=ProjectConfig(manifest_path=MANIFEST, project_name="open_learning", install_dbt_deps=False),
+        profile_config=ProfileConfig(profile_name="open_learning", target_name=tasks.environment.name.value, profiles_yml_filepath=PROJECT / "profiles.yml"),
+        render_config=RenderConfig(
+            load_method=LoadMode.DBT_MANIFEST,
+            test_behavior=TestBehavior.NONE,  # the build runs the tests, and a model's task answers for them
+            emit_datasets=False,  # the build emits the events
+            exclude=[STAGING],
+            node_converters={DbtResourceType.MODEL: convert},
+        ),
+        # Cosmos checks the mode although every node is converted; this one needs no dbt where it renders.
+        execution_config=ExecutionConfig(execution_mode=ExecutionMode.KUBERNETES, dbt_project_path=PROJECT),
+        operator_args={},
+    )
+    # Cosmos selects through a set: without this the tasks' order, and with it the serialised DAG, would depend on Python's hash seed.
+    unordered: Any
+    for unordered in (dag.task_dict, group.children):
+        ordered = sorted(unordered.items())
+        unordered.clear()
+        unordered.update(ordered)
+    return group

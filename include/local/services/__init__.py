@@ -1,0 +1,1 @@
+"""Stand-ins for services that cannot run on a laptop; each speaks the real service's HTTP protocol."""

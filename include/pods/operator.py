@@ -1,0 +1,132 @@
+"""The one KubernetesPodOperator subclass: image, size, security, identity, secrets and the job contract in a single place."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+from airflow.providers.cncf.kubernetes.operators.pod import KubernetesPodOperator
+from airflow.providers.cncf.kubernetes.secret import Secret
+from airflow.providers.cncf.kubernetes.utils.xcom_sidecar import PodDefaults
+from kubernetes.client import models as k8s
+
+from include.config.environments import EnvironmentSettings
+from include.contract import PERMANENT_EXIT, JobResult
+from include.pods.job import RESULT_IN_POD, JobSpec
+from include.pods.outcome import publish, raise_for_exit
+from include.pods.profiles import PROFILES
+
+NAMESPACE = "ol-jobs"
+LABELS = {"app.kubernetes.io/part-of": "ol-data-platform", "app.kubernetes.io/managed-by": "airflow"}
+RUN_AS = 50000  # the user of every image of ours; a number, so that the kubelet can verify runAsNonRoot
+
+# a shell that sleeps; a namespace with a quota refuses containers without limits
+_SIDECAR = k8s.V1ResourceRequirements(
+    requests={"cpu": "10m", "memory": "16Mi", "ephemeral-storage": "16Mi"}, limits={"cpu": "100m", "memory": "32Mi", "ephemeral-storage": "16Mi"}
+)
+
+
+def _restricted_pod() -> k8s.V1PodSecurityContext:
+    return k8s.V1PodSecurityContext(
+        run_as_non_root=True, run_as_user=RUN_AS, run_as_group=RUN_AS, fs_group=RUN_AS, seccomp_profile=k8s.V1SeccompProfile(type="RuntimeDefault")
+    )
+
+
+def _restricted_container() -> k8s.V1SecurityContext:
+    return k8s.V1SecurityContext(
+        allow_privilege_escalation=False, read_only_root_filesystem=True, run_as_non_root=True, capabilities=k8s.V1Capabilities(drop=["ALL"])
+    )
+
+
+def _resources(spec: JobSpec) -> k8s.V1ResourceRequirements:
+    compute = PROFILES[spec.profile]
+    return k8s.V1ResourceRequirements(
+        requests={"cpu": compute.cpu, "memory": compute.memory, "ephemeral-storage": compute.disk},
+        limits={"cpu": compute.cpu_limit, "memory": compute.memory, "ephemeral-storage": compute.disk},
+    )
+
+
+def _variables(environment: EnvironmentSettings) -> list[k8s.V1EnvVar]:
+    """What a job needs to find itself in the environment of its DAG. The cluster says for itself what it is: see ``OL_CLUSTER``."""
+    marker = k8s.V1EnvVarSource(config_map_key_ref=k8s.V1ConfigMapKeySelector(name="ol-cluster", key="name", optional=True))
+    own = {"OL_ENVIRONMENT": environment.name.value, "OL_SCHEMA_SUFFIX": environment.schema_suffix, "OL_IMAGE_TAG": environment.image_tag}
+    return [k8s.V1EnvVar(name=name, value=value) for name, value in own.items() if value] + [k8s.V1EnvVar(name="OL_CLUSTER", value_from=marker)]
+
+
+class PlatformPodOperator(KubernetesPodOperator):
+    """Runs one job in a pod of its own.
+
+    :param spec: the job; its arguments are templated.
+    :param environment: where; decides the image and the names.
+    :param publish_from: task ids whose job results are published with this task's own.
+    """
+
+    def __init__(self, *, spec: JobSpec, environment: EnvironmentSettings, publish_from: tuple[str, ...] = (), **kwargs: Any) -> None:
+        self.spec = spec
+        self.publish_from = publish_from
+        command = spec.command(RESULT_IN_POD)
+        scratch = k8s.V1Volume(name="scratch", empty_dir=k8s.V1EmptyDirVolumeSource(size_limit=PROFILES[spec.profile].disk))
+        super().__init__(
+            namespace=NAMESPACE,
+            name=spec.job,
+            image=environment.image(spec.image),
+            image_pull_policy="IfNotPresent",  # images are named by digest or commit, so a present one is the right one
+            cmds=command[:1],
+            arguments=command[1:],
+            env_vars=_variables(environment),
+            secrets=[Secret("env", ref.variable, ref.secret, ref.key) for ref in spec.secrets],
+            labels={**LABELS, "ol/job": spec.job, "ol/domain": spec.domain, "ol/profile": spec.profile.value},
+            service_account_name=f"job-{spec.domain}",
+            automount_service_account_token=False,  # no job speaks to the Kubernetes API
+            container_resources=_resources(spec),
+            security_context=_restricted_pod(),
+            container_security_context=_restricted_container(),
+            xcom_sidecar_container_security_context=_restricted_container(),  # the provider's sidecar has none and is refused under `restricted`
+            volumes=[scratch],
+            volume_mounts=[k8s.V1VolumeMount(name="scratch", mount_path="/tmp")],  # noqa: S108 - the only writable place of a read-only root
+            do_xcom_push=True,  # the job contract: one JSON result
+            durable=True,  # a restarted worker finds its pod again instead of starting a second one
+            startup_check_interval_seconds=1,  # the default of 5 s is half of a short job's life
+            startup_timeout_seconds=600,  # a new node may have to start first
+            log_events_on_failure=True,  # evictions and image errors are told by events only
+            termination_message_policy="FallbackToLogsOnError",  # the last lines reach the failure message even when the log is gone
+            on_finish_action="delete_pod",
+            on_kill_action="delete_pod",
+            termination_grace_period=30,  # jobs end within it on TERM
+            **kwargs,
+        )
+
+    def build_pod_request_obj(self, context: Any = None, **kwargs: Any) -> k8s.V1Pod:
+        """As the provider's, with limits for the XCom sidecar: it has requests alone, and can get limits only from an Airflow connection."""
+        pod = super().build_pod_request_obj(context, **kwargs)
+        for container in pod.spec.containers:
+            if container.name == PodDefaults.SIDECAR_CONTAINER_NAME:
+                container.resources = _SIDECAR
+        return pod
+
+    def execute(self, context: Any) -> str:
+        """Runs the pod, publishes the job's tables and returns the result as JSON."""
+        data = super().execute(context)
+        result = JobResult.from_json(data if isinstance(data, str) else json.dumps(data))
+        earlier = [JobResult.from_json(context["ti"].xcom_pull(task_ids=task_id)) for task_id in self.publish_from]
+        context["ti"].task.outlets = publish(list(self.outlets), context["outlet_events"], [*earlier, result], {})
+        return result.to_json()
+
+    def cleanup(self, pod: k8s.V1Pod, remote_pod: k8s.V1Pod | None, xcom_result: dict[str, Any] | None = None, context: Any = None) -> None:
+        """As the provider's, but a job's exit 64 fails the task at once instead of using up its retries."""
+        code = exit_code(remote_pod, self.base_container_name)
+        try:
+            super().cleanup(pod, remote_pod, xcom_result, context)
+        except Exception as error:
+            if code == PERMANENT_EXIT:
+                raise_for_exit(code, self.spec.job, str(error))
+            raise
+
+
+def exit_code(pod: k8s.V1Pod | None, container: str) -> int | None:
+    """The exit code of a pod's container, or ``None`` while it has none."""
+    statuses = pod.status.container_statuses if pod is not None and pod.status is not None else None
+    for status in statuses or ():
+        if status.name == container and status.state is not None and status.state.terminated is not None:
+            return int(status.state.terminated.exit_code)
+    return None

@@ -1,0 +1,45 @@
+"""From a job's result to Airflow: exit codes to exceptions, tables to asset events."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from airflow.sdk import Asset
+from airflow.sdk.exceptions import AirflowFailException
+
+from include.contract import PERMANENT_EXIT, JobResult, TransientError
+from include.lake.names import TableRef
+
+
+class JobError(TransientError):
+    """A job ended without a result for a reason that another try may mend."""
+
+
+def raise_for_exit(code: int, what: str, reason: str) -> None:
+    """Nothing for exit 0; ``AirflowFailException`` for a permanent failure, so that no retry is spent on it; else :class:`JobError`."""
+    if code == PERMANENT_EXIT:
+        raise AirflowFailException(f"{what} failed for good: {reason}")
+    if code != 0:
+        raise JobError(f"{what} ended with exit code {code}: {reason}")
+
+
+def publish(outlets: list[Any], outlet_events: Any, results: list[JobResult], links: Mapping[str, str]) -> list[Any]:
+    """Fills the extras of the events of all tables in ``results`` and returns the outlets to keep: those the job really wrote.
+
+    Airflow emits an event for every outlet of a task that succeeds. A build that wrote 38 of 40 tables must emit 38, so the
+    operator puts what is returned here in place of its own list, in the process that runs it; the DAG's lineage stays whole.
+    """
+    tables = {name: table for result in results for name, table in result.tables.items()}
+    kept: list[Any] = []
+    for outlet in outlets:
+        if not isinstance(outlet, Asset):
+            kept.append(outlet)
+            continue
+        table = tables.get(str(TableRef.from_uri(outlet.uri)))
+        if table is None:
+            continue
+        extra = {"rows": table.rows, "bytes": table.bytes, "snapshot_id": table.snapshot_id, "seconds": table.seconds, "run_key": table.run_key}
+        outlet_events[outlet].extra = {**{key: value for key, value in extra.items() if value is not None}, **table.extra, **links}
+        kept.append(outlet)
+    return kept

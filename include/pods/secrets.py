@@ -1,0 +1,23 @@
+"""Secrets by reference: a job names a secret and a key, and the kubelet or the local platform puts the value into its environment.
+
+The value itself never passes through Airflow: not through templates, XCom, the pod's specification or a log.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True, order=True)
+class SecretRef:
+    """Environment variable ``variable`` of the job comes from key ``key`` of the Kubernetes secret ``secret``."""
+
+    variable: str
+    secret: str
+    key: str
+
+
+LAKE_SECRETS = (
+    SecretRef("TRINO_USER", "lake-credentials", "trino-user"),
+    SecretRef("TRINO_PASSWORD", "lake-credentials", "trino-password"),
+)

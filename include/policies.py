@@ -1,0 +1,73 @@
+"""What all DAGs have in common: owners, retries by cause, pools, tags, notes for whoever is called at night."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from datetime import timedelta
+from typing import Any
+
+import pendulum
+from airflow.sdk import ExceptionRetryPolicy, RetryAction, RetryRule
+
+from include.config.environments import EnvironmentSettings
+from include.config.vocabulary import Layer, Owner, Tier
+
+START_DATE = pendulum.datetime(2026, 1, 1, tz="UTC")
+LAKE_POOL = "lake_writers"
+"""Jobs that write tables; the pool's size is set per environment, so that maintenance can be let in."""
+
+RETRY_BY_CAUSE = ExceptionRetryPolicy(
+    rules=[
+        RetryRule(exception="include.config.errors.ConfigError", action=RetryAction.FAIL, reason="configuration does not mend itself"),
+        RetryRule(exception="include.contract.PermanentError", action=RetryAction.FAIL, reason="another try would meet the same"),
+        RetryRule(
+            exception="include.contract.TransientError",
+            action=RetryAction.RETRY,
+            retry_delay=timedelta(seconds=30),
+            reason="a service restarts or a commit lost a race",
+        ),
+    ]
+)
+
+
+def default_args(owner: Owner, tier: Tier) -> dict[str, Any]:
+    """The arguments of every task: its owner, three retries with growing pauses, decided by cause."""
+    return {
+        "owner": owner.value,
+        "retries": 3,
+        "retry_delay": timedelta(minutes=1),
+        "retry_exponential_backoff": 2.0,
+        "max_retry_delay": timedelta(minutes=15),
+        "retry_policy": RETRY_BY_CAUSE,
+        "priority_weight": {Tier.ONE: 10, Tier.TWO: 5, Tier.THREE: 1}[tier],
+    }
+
+
+def tags(kind: str, owner: Owner, tier: Tier, layers: Iterable[Layer]) -> list[str]:
+    """Tags from the vocabulary, sorted: ``kind:…``, ``owner:…``, ``tier:…`` and one ``layer:…`` for each layer written."""
+    return sorted({f"kind:{kind}", f"owner:{owner.value}", f"tier:{tier.value}", *(f"layer:{layer.value}" for layer in layers)})
+
+
+def notes(description: str, triage: Iterable[str]) -> str:
+    """``doc_md`` of a DAG: what it is, and what to do when it fails."""
+    steps = "\n".join(f"- {step}" for step in triage)
+    return f"{description}\n\n### Triage notes\n{steps}\n"
+
+
+def cron(environment: EnvironmentSettings, expression: str) -> str | None:
+    """A schedule where the environment has schedules; ``None`` where runs are started by hand or by assets."""
+    return expression if environment.schedules else None
+
+
+def failure_alerts(environment: EnvironmentSettings) -> list[Any]:
+    """What a failed run of a DAG sends: one message with run, reason and link to the environment's channel; nothing where there is no channel."""
+    if environment.alerts.slack_channel is None:
+        return []
+    from airflow.providers.slack.notifications.slack import SlackNotifier
+
+    text = (
+        f":red_circle: *{{{{ dag.dag_id }}}}* failed in {environment.name.value}\n"
+        "run `{{ run_id }}`{% if reason is defined and reason %} ({{ reason }}){% endif %}\n"
+        "{{ conf.get('api', 'base_url') }}/dags/{{ dag.dag_id }}/runs/{{ run_id }}"
+    )
+    return [SlackNotifier(slack_conn_id="slack", channel=environment.alerts.slack_channel, text=text)]

@@ -1,0 +1,19 @@
+"""All tests, with what must be settled before the first of them imports anything."""
+
+import atexit
+import os
+import shutil
+import tempfile
+from pathlib import Path
+
+from hypothesis import HealthCheck, settings
+
+# An example takes as long as it takes: the machines that run this are small and shared.
+settings.register_profile("platform", deadline=None, suppress_health_check=[HealthCheck.too_slow])
+settings.load_profile("platform")
+
+# Airflow reads its settings when it is imported: those of the repository, not of whoever runs the tests, and it writes to a folder that goes away.
+if "AIRFLOW_HOME" not in os.environ:
+    os.environ["AIRFLOW_HOME"] = tempfile.mkdtemp(prefix="ol-airflow-")
+    os.environ["AIRFLOW_CONFIG"] = str(Path(__file__).resolve().parents[1] / "airflow.cfg")
+    atexit.register(shutil.rmtree, os.environ["AIRFLOW_HOME"], ignore_errors=True)

@@ -1,0 +1,169 @@
+"""What the DAG files give, collected once a session by two child processes with different hash seeds."""
+
+from __future__ import annotations
+
+import atexit
+import json
+import os
+import shutil
+import subprocess
+import sys
+import tempfile
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from include.config.environments import EnvironmentSettings, read_environment
+from include.config.files import ROOT, UNITS
+from include.lake.manifest import MANIFEST
+
+FILES = sorted(path for path in (ROOT / "dags").rglob("*.py"))
+TAG = "2026.11.20-3f2a1c0"
+ENVIRONMENTS: dict[str, dict[str, str]] = {
+    "local": {"OL_ENVIRONMENT": "local"},
+    "local-area": {"OL_ENVIRONMENT": "local", "OL_GRANULARITY": "area"},
+    "branch": {"OL_ENVIRONMENT": "branch", "OL_SCHEMA_SUFFIX": "pr_1523", "OL_IMAGE_TAG": TAG},
+    "qa": {"OL_ENVIRONMENT": "qa", "OL_IMAGE_TAG": TAG},
+    "production": {"OL_ENVIRONMENT": "production", "OL_CLUSTER": "production", "OL_IMAGE_TAG": TAG},
+}
+WANTED = "airbyte__mitxpro__app_postgres"
+BROKEN = "mitxpro__app_postgres"
+PROBE = '''"""Not an Airflow DAG file to keep: it reaches for everything that parsing must not need, and swallows every refusal."""
+
+import contextlib
+import os
+import socket
+import sqlite3
+import subprocess
+import urllib.request
+
+import psycopg
+import psycopg2
+from airflow import settings
+from airflow.sdk import DAG
+
+with contextlib.suppress(Exception):
+    socket.create_connection(("127.0.0.1", 9), timeout=1)
+with contextlib.suppress(Exception):
+    urllib.request.urlopen("http://localhost:9/", timeout=1)
+with contextlib.suppress(Exception):
+    sqlite3.connect(":memory:")
+with contextlib.suppress(Exception):
+    psycopg.connect("host=127.0.0.1 port=9 connect_timeout=1")
+with contextlib.suppress(Exception):
+    psycopg2.connect("host=127.0.0.1 port=9 connect_timeout=1")
+with contextlib.suppress(Exception):
+    subprocess.run(["true"])
+with contextlib.suppress(Exception):
+    os.system("true")
+session = "refused"
+with contextlib.suppress(Exception):
+    settings.Session()
+    session = "given"
+dag = DAG(f"probe_{session}", schedule=None)
+'''
+UNSORTED = '''"""Not an Airflow DAG file to keep: the order of its tags and tasks depends on the hash seed."""
+
+from airflow.sdk import DAG, BaseOperator
+
+with DAG("unsorted", schedule=None) as dag:
+    for name in {"a", "b", "c", "d", "e", "f", "g", "h"}:
+        BaseOperator(task_id=name)
+'''
+UNSTABLE = '''"""Not an Airflow DAG file to keep: its DAG is another one at every parse."""
+
+from datetime import datetime
+
+from airflow.sdk import DAG
+
+dag = DAG("unstable", start_date=datetime.now())
+'''
+
+
+def settings_of(name: str) -> EnvironmentSettings:
+    """The settings of one of :data:`ENVIRONMENTS`."""
+    return read_environment(ENVIRONMENTS[name])
+
+
+def dags_of(name: str) -> dict[str, Any]:
+    """The DAGs of a case by id, in detail."""
+    found: dict[str, Any] = collected()[0]["cases"][name]["dags"]
+    return found
+
+
+def canonical(dag: dict[str, Any]) -> str:
+    """A serialised DAG as Airflow hashes it, but with every list in its own order: Airflow sorts keys too, its sets have none."""
+    return json.dumps(dag["serialized"], sort_keys=True)
+
+
+@cache
+def collected() -> tuple[dict[str, Any], dict[str, Any]]:
+    """The answers of the child with hash seed 0, in detail and with all cases, and of the one with seed 1, the environments alone."""
+    if not MANIFEST.exists():
+        pytest.fail(f"{MANIFEST.relative_to(ROOT)} is not there: run `make setup`", pytrace=False)
+    folder = Path(tempfile.mkdtemp(prefix="ol-dags-"))
+    atexit.register(shutil.rmtree, folder, ignore_errors=True)
+    files = [str(path) for path in FILES]
+    plain = {name: {"environ": environ, "files": files} for name, environ in ENVIRONMENTS.items()}
+    detailed = {name: {**case, "details": True, "discover": name == "local"} for name, case in plain.items()}
+    special = {
+        "wanted": {**plain["local"], "wanted": WANTED},
+        "broken": {**plain["local"], "units": str(_broken_units(folder))},
+        "no manifest": {**plain["local"], "manifest": str(folder / "manifest.json")},
+        "unsorted": {"environ": ENVIRONMENTS["local"], "files": [_write(folder / "unsorted.py", UNSORTED)]},
+        "probe": {"environ": ENVIRONMENTS["local"], "files": [_write(folder / "probe.py", PROBE)]},
+    }
+    unstable = _write(folder / "unstable.py", UNSTABLE)
+    requests: tuple[dict[str, Any], ...] = (
+        {"cases": {**detailed, **special}, "stability": [*files, unstable]},
+        {"cases": {**plain, "unsorted": special["unsorted"]}},
+    )
+    children = [_start(folder, seed, request) for seed, request in enumerate(requests)]
+    first, second = (_finish(child, reply) for child, reply in children)
+    return first, second
+
+
+def _write(path: Path, text: str) -> str:
+    path.write_text(text, encoding="utf-8")
+    return str(path)
+
+
+def _broken_units(folder: Path) -> Path:
+    """The repository's units, one of which has lost its owner."""
+    units = folder / "units"
+    shutil.copytree(UNITS, units)
+    path = units / "airbyte" / f"{BROKEN}.yml"
+    text = path.read_text(encoding="utf-8")
+    assert "owner: data-platform\n" in text
+    path.write_text(text.replace("owner: data-platform\n", "owner: nobody\n"), encoding="utf-8")
+    return units
+
+
+def _start(folder: Path, seed: int, request: dict[str, Any]) -> tuple[subprocess.Popen[str], Path]:
+    asked, reply = folder / f"request-{seed}.json", folder / f"reply-{seed}.json"
+    asked.write_text(json.dumps(request), encoding="utf-8")
+    inherited = {name: value for name, value in os.environ.items() if not name.startswith(("AIRFLOW", "_AIRFLOW", "OL_", "TRINO_", "PYICEBERG_"))}
+    environment = {
+        **inherited,
+        "AIRFLOW_HOME": str(folder / f"home-{seed}"),
+        "AIRFLOW_CONFIG": str(ROOT / "airflow.cfg"),
+        "AIRFLOW__CORE__DAGS_FOLDER": str(ROOT),
+        "AIRFLOW__CORE__PLUGINS_FOLDER": str(ROOT / "plugins"),
+        "AIRFLOW_CONN_KUBERNETES_DEFAULT": "kubernetes://",
+        "PYTHONHASHSEED": str(seed),
+        "PYTHONPATH": str(ROOT),
+    }
+    log = (folder / f"log-{seed}.txt").open("w", encoding="utf-8")
+    command = [sys.executable, "-m", "tests.dags.collect", str(asked), str(reply)]
+    child = subprocess.Popen(command, cwd=ROOT, env=environment, stdout=log, stderr=subprocess.STDOUT, text=True)
+    return child, reply
+
+
+def _finish(child: subprocess.Popen[str], reply: Path) -> dict[str, Any]:
+    if child.wait(timeout=300) != 0:
+        log = reply.with_name(reply.name.replace("reply", "log")).with_suffix(".txt").read_text(encoding="utf-8")
+        pytest.fail(f"collecting the DAGs failed:\n{log[-6000:]}", pytrace=False)
+    found: dict[str, Any] = json.loads(reply.read_text(encoding="utf-8"))
+    return found

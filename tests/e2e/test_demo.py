@@ -1,0 +1,58 @@
+"""``make demo`` as a user runs it: on an empty machine state, and again a day later."""
+
+from __future__ import annotations
+
+import os
+import re
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from include.config.files import ROOT
+from include.local.paths import Paths
+from include.local.platform import Platform
+from include.local.summary import REPORTS
+
+pytestmark = [pytest.mark.live, pytest.mark.timeout(1800)]
+
+
+@pytest.fixture(scope="module")
+def state(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
+    folder = tmp_path_factory.mktemp("demo") / "state"
+    yield folder
+    Platform(Paths(state=folder)).clean()
+
+
+def demo(state: Path) -> str:
+    """Runs the demo; what it printed. It must end by itself with exit 0."""
+    plain = {name: value for name, value in os.environ.items() if not name.startswith(("AIRFLOW", "TRINO", "PYICEBERG", "OL_"))}
+    command = [sys.executable, "-m", "include.local", "--state", str(state), "demo", "--scale", "0.02"]
+    done = subprocess.run(command, cwd=ROOT, env=plain, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, check=False, timeout=900)
+    assert done.returncode == 0, done.stdout[-5000:]
+    return done.stdout
+
+
+def rows_of_raw(output: str) -> int:
+    found = re.search(r"ol_warehouse_local_raw +58 tables +([\d,]+) rows", output)
+    assert found, output[-3000:]
+    return int(found[1].replace(",", ""))
+
+
+def test_two_days(state: Path) -> None:
+    """Both days' reports equal what other code counts in the sources; the second day adds what changed and doubles nothing."""
+    first, second = demo(state), demo(state)
+    assert "source databases at day 0" in first
+    assert "source databases at day 1" in second
+    for output in (first, second):
+        for report in REPORTS:
+            assert re.search(rf"{report} +[1-9]\d* rows  equal", output), output[-3000:]
+        assert "DIFFERENT" not in output
+        for dag_id in ("airbyte__mitxonline__app_postgres", "airbyte__mitxonline__openedx_mysql", "airbyte__mitxpro__app_postgres", "warehouse"):
+            assert re.search(rf"{dag_id} +success +[\d.]+ s", output), output[-3000:]
+    before, after = rows_of_raw(first), rows_of_raw(second)
+    assert before < after < before * 1.1
+    left = Platform(Paths(state=state)).processes.records()
+    assert [record.name for record in left if record.alive] == [], "the demo ends what it started"

@@ -1,0 +1,69 @@
+"""A catalog of its own in the session's PostgreSQL, and processes that write to it."""
+
+from __future__ import annotations
+
+import multiprocessing
+import os
+import secrets
+from collections.abc import Callable
+from contextlib import nullcontext
+from multiprocessing.context import ForkServerContext
+from pathlib import Path
+
+import psycopg
+import pyarrow as pa
+import pytest
+from pyiceberg.catalog import Catalog
+from pyiceberg.table import Table
+
+from include.config.environments import ROOT
+from include.lake.catalog import create_catalog_tables, ensure_table, open_catalog
+from include.lake.names import TableRef
+from include.local.platform import Platform
+
+CATALOG = "ol_data_lake_local"
+ROWS = pa.schema([pa.field("batch", pa.int64()), pa.field("number", pa.int64()), pa.field("text", pa.string())])
+
+
+@pytest.fixture(scope="session")
+def catalog_properties(postgres: Platform, tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
+    """Everything that a process needs to open the catalog, without any variable."""
+    with psycopg.connect(postgres.postgres_dsn, autocommit=True) as connection:
+        connection.execute("CREATE DATABASE lake_tests")
+    address = postgres.postgres.dsn("lake_tests", driver="psycopg2")
+    create_catalog_tables(address)
+    return {"uri": address, "local.root": str(tmp_path_factory.mktemp("lake")), "warehouse": "local:///warehouse"}
+
+
+@pytest.fixture(scope="session")
+def catalog(catalog_properties: dict[str, str]) -> Catalog:
+    return open_catalog(CATALOG, catalog_properties)
+
+
+@pytest.fixture
+def new_table(catalog: Catalog) -> Callable[..., Table]:
+    """Makes a table with a name of its own."""
+
+    def make(schema: pa.Schema = ROWS, **options) -> Table:
+        return ensure_table(catalog, TableRef(CATALOG, "raw", f"t_{secrets.token_hex(6)}"), schema, **options)
+
+    return make
+
+
+@pytest.fixture
+def no_turns(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Writers do not queue, as beside Trino or on Glue: conflicts happen."""
+    monkeypatch.setattr("include.lake.commits.turn", lambda *_: nullcontext())
+
+
+@pytest.fixture(scope="session")
+def processes() -> ForkServerContext:
+    """Starts processes in some 10 ms: forks of a process that has imported the lake and nothing else, with no thread and no connection."""
+    os.environ["PYTHONPATH"] = os.pathsep.join(filter(None, [str(ROOT), os.environ.get("PYTHONPATH", "")]))
+    context = multiprocessing.get_context("forkserver")
+    context.set_forkserver_preload(["include.lake.catalog", "include.lake.writes", "pyiceberg.catalog.sql", "sqlalchemy.dialects.postgresql.psycopg2"])
+    return context
+
+
+def root_of(catalog: Catalog) -> Path:
+    return Path(catalog.properties["local.root"])
