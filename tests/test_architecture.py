@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ast
 import importlib.util
+import os
 import shutil
 import subprocess
 import sys
@@ -125,7 +126,8 @@ def test_dbt_is_dbt() -> None:
 
 
 def lint(folder: Path) -> tuple[int, str]:
-    done = subprocess.run([str(LINT_IMPORTS), "--no-cache"], cwd=folder, capture_output=True, text=True, check=False)
+    clean = {name: value for name, value in os.environ.items() if name != "PYTHONPATH"}  # the tree in this folder and no other
+    done = subprocess.run([str(LINT_IMPORTS), "--no-cache"], cwd=folder, env=clean, capture_output=True, text=True, check=False)
     return done.returncode, " ".join((done.stdout + done.stderr).split())
 
 

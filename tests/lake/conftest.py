@@ -7,6 +7,7 @@ import os
 import secrets
 from collections.abc import Callable
 from contextlib import nullcontext
+from multiprocessing import forkserver
 from multiprocessing.context import ForkServerContext
 from pathlib import Path
 
@@ -59,9 +60,11 @@ def no_turns(monkeypatch: pytest.MonkeyPatch) -> None:
 @pytest.fixture(scope="session")
 def processes() -> ForkServerContext:
     """Starts processes in some 10 ms: forks of a process that has imported the lake and nothing else, with no thread and no connection."""
-    os.environ["PYTHONPATH"] = os.pathsep.join(filter(None, [str(ROOT), os.environ.get("PYTHONPATH", "")]))
     context = multiprocessing.get_context("forkserver")
     context.set_forkserver_preload(["include.lake.catalog", "include.lake.writes", "pyiceberg.catalog.sql", "sqlalchemy.dialects.postgresql.psycopg2"])
+    with pytest.MonkeyPatch.context() as patch:  # for the server alone: other tests start programs that must find another tree
+        patch.setenv("PYTHONPATH", str(ROOT), prepend=os.pathsep)
+        forkserver.ensure_running()
     return context
 
 

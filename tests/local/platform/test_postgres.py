@@ -84,6 +84,7 @@ def test_a_taken_port_is_left_to_who_has_it(paths: Paths) -> None:
     port = platform.postgres.port
     platform.stop()
     with socket.socket() as other:
+        other.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)  # closed connections may still keep the port waiting
         other.bind(("127.0.0.1", port))
         other.listen()
         platform = _started(paths)

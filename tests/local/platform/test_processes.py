@@ -93,6 +93,7 @@ def test_another_process_can_stop(processes: Processes, tmp_path: Path, mark: st
 
 def test_a_reused_process_id_is_never_killed(processes: Processes, tmp_path: Path) -> None:
     with subprocess.Popen([sys.executable, "-c", "import time; time.sleep(300)"], start_new_session=True) as stranger:
+        time.sleep(0.05)  # a start is known to 10 ms: two programs of one moment could not be told apart
         service = _service(tmp_path / "logs")
         processes.start(service, attached=False)
         processes.wait([service])
