@@ -43,10 +43,14 @@ class TableResult:
 
 @dataclass(frozen=True)
 class JobResult:
-    """A job's one JSON result: the tables it answers for, keyed ``catalog.schema.table``, and a few facts for people."""
+    """A job's one JSON result: the tables it answers for, keyed ``catalog.schema.table``, and a few facts for people.
+
+    ``links`` are addresses of what the job left beside the tables, by name; every event of its tables carries them.
+    """
 
     tables: dict[str, TableResult] = field(default_factory=dict)
     facts: dict[str, Any] = field(default_factory=dict)
+    links: dict[str, str] = field(default_factory=dict)
 
     def to_json(self) -> str:
         """One line of JSON."""
@@ -56,9 +60,9 @@ class JobResult:
     def from_json(cls, text: str) -> JobResult:
         """The inverse of :meth:`to_json`. Raises ``ValueError`` for anything else."""
         data = json.loads(text)
-        if not isinstance(data, dict) or set(data) != {"tables", "facts"}:
-            raise ValueError(f"job result: found {text[:200]!r}; allowed: an object with tables and facts")
-        return cls(tables={name: TableResult(**table) for name, table in data["tables"].items()}, facts=data["facts"])
+        if not isinstance(data, dict) or set(data) != {"tables", "facts", "links"}:
+            raise ValueError(f"job result: found {text[:200]!r}; allowed: an object with tables, facts and links")
+        return cls(tables={name: TableResult(**table) for name, table in data["tables"].items()}, facts=data["facts"], links=data["links"])
 
 
 def write_result(path: Path, result: JobResult) -> None:

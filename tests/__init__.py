@@ -3,6 +3,7 @@
 import atexit
 import os
 import shutil
+import signal
 import tempfile
 from pathlib import Path
 
@@ -17,3 +18,6 @@ if "AIRFLOW_HOME" not in os.environ:
     os.environ["AIRFLOW_HOME"] = tempfile.mkdtemp(prefix="ol-airflow-")
     os.environ["AIRFLOW_CONFIG"] = str(Path(__file__).resolve().parents[1] / "airflow.cfg")
     atexit.register(shutil.rmtree, os.environ["AIRFLOW_HOME"], ignore_errors=True)
+
+# A shell starts its background jobs deaf to Ctrl-C, and what they start inherits that: the programs under test must hear it.
+signal.signal(signal.SIGINT, signal.default_int_handler)

@@ -109,7 +109,7 @@ class PlatformPodOperator(KubernetesPodOperator):
         data = super().execute(context)
         result = JobResult.from_json(data if isinstance(data, str) else json.dumps(data))
         earlier = [JobResult.from_json(context["ti"].xcom_pull(task_ids=task_id)) for task_id in self.publish_from]
-        context["ti"].task.outlets = publish(list(self.outlets), context["outlet_events"], [*earlier, result], {})
+        context["ti"].task.outlets = publish(list(self.outlets), context["outlet_events"], [*earlier, result], {"task": context["ti"].log_url})
         return result.to_json()
 
     def cleanup(self, pod: k8s.V1Pod, remote_pod: k8s.V1Pod | None, xcom_result: dict[str, Any] | None = None, context: Any = None) -> None:

@@ -29,17 +29,20 @@ def publish(outlets: list[Any], outlet_events: Any, results: list[JobResult], li
 
     Airflow emits an event for every outlet of a task that succeeds. A build that wrote 38 of 40 tables must emit 38, so the
     operator puts what is returned here in place of its own list, in the process that runs it; the DAG's lineage stays whole.
+
+    :param links: addresses that belong to all of them, beside those that each result brings for its own tables.
     """
-    tables = {name: table for result in results for name, table in result.tables.items()}
+    tables = {name: (table, result.links) for result in results for name, table in result.tables.items()}
     kept: list[Any] = []
     for outlet in outlets:
         if not isinstance(outlet, Asset):
             kept.append(outlet)
             continue
-        table = tables.get(str(TableRef.from_uri(outlet.uri)))
-        if table is None:
+        found = tables.get(str(TableRef.from_uri(outlet.uri)))
+        if found is None:
             continue
+        table, own_links = found
         extra = {"rows": table.rows, "bytes": table.bytes, "snapshot_id": table.snapshot_id, "seconds": table.seconds, "run_key": table.run_key}
-        outlet_events[outlet].extra = {**{key: value for key, value in extra.items() if value is not None}, **table.extra, **links}
+        outlet_events[outlet].extra = {**{key: value for key, value in extra.items() if value is not None}, **table.extra, "links": {**own_links, **links}}
         kept.append(outlet)
     return kept

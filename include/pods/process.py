@@ -125,7 +125,7 @@ class ProcessJobOperator(BaseOperator):
         self._running = ProcessJob(spec, self.log)
         result = self._running.run()
         earlier = [JobResult.from_json(context["ti"].xcom_pull(task_ids=task_id)) for task_id in self.publish_from]
-        context["ti"].task.outlets = publish(list(self.outlets), context["outlet_events"], [*earlier, result], {})
+        context["ti"].task.outlets = publish(list(self.outlets), context["outlet_events"], [*earlier, result], {"task": context["ti"].log_url})
         return result.to_json()
 
     def on_kill(self) -> None:

@@ -100,14 +100,16 @@ def test_jobs_do_not_import_airflow() -> None:
 
 
 def test_a_result_survives_its_way_and_is_written_in_one_step(tmp_path: Path) -> None:
-    result = JobResult(tables={"a.b.c": TableResult(rows=0, seconds=0.5, extra={"airbyte_job_id": 5})}, facts={"models": {"success": 2}})
+    result = JobResult(
+        tables={"a.b.c": TableResult(rows=0, seconds=0.5, extra={"airbyte_job_id": 5})}, facts={"models": {"success": 2}}, links={"run_results": "s3://b/k"}
+    )
     path = tmp_path / "deeper" / "return.json"
     write_result(path, result)
     assert JobResult.from_json(path.read_text(encoding="utf-8")) == result
     assert os.listdir(path.parent) == ["return.json"]
 
 
-@pytest.mark.parametrize("text", ["", "[]", "{}", '{"tables": {}}', '{"tables": {}, "facts": {}, "more": 1}', '{"rows": 3}'])
+@pytest.mark.parametrize("text", ["", "[]", "{}", '{"tables": {}}', '{"tables": {}, "facts": {}, "links": {}, "more": 1}', '{"rows": 3}'])
 def test_anything_else_is_no_result(text: str) -> None:
     with pytest.raises(ValueError):  # noqa: PT011 - JSON's own error is one
         JobResult.from_json(text)

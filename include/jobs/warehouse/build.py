@@ -64,7 +64,7 @@ def run(arguments: argparse.Namespace) -> JobResult:
         finally:
             progress.finish(finished)
             _publish_artifacts(dbt.folder, arguments.artifacts)
-    return _result(environment, warehouse, progress.document, arguments.run_key)
+    return _result(environment, warehouse, progress.document, arguments)
 
 
 def _interrupt(number: int, frame: Any) -> None:
@@ -172,19 +172,26 @@ def _selector(unique_id: str) -> str:
     return f"{kind}:{rest.rpartition('.')[2]}" if kind == "unit_test" else rest.split(".")[1]
 
 
+RESULTS = "run_results.json"
+
+
 def _publish_artifacts(folder: Path, destination: str) -> None:
     """Publishes ``run_results.json``, after a failed run too: that is when people look for it."""
-    results = folder / "run_results.json"
+    results = folder / RESULTS
     if not destination or not results.exists():
         return
-    with results.open("rb") as source, fsspec.open(f"{destination}/run_results.json", "wb", auto_mkdir=True) as target:
+    with results.open("rb") as source, fsspec.open(f"{destination}/{RESULTS}", "wb", auto_mkdir=True) as target:
         shutil.copyfileobj(source, target)
 
 
-def _result(environment: EnvironmentSettings, warehouse: Warehouse, document: ProgressDocument, run_key: str) -> JobResult:
+def _result(environment: EnvironmentSettings, warehouse: Warehouse, document: ProgressDocument, arguments: argparse.Namespace) -> JobResult:
     built = [warehouse.by_id[name] for name in document.selected if document.nodes.get(name, _NONE).state == "success"]
-    tables: dict[str, TableResult] = table_results(environment, built, document, run_key)
+    tables: dict[str, TableResult] = table_results(environment, built, document, arguments.run_key)
     states = [document.nodes.get(name, _NONE).state for name in document.selected]
     counts = {state: states.count(state) for state in sorted(set(states))}
     log.info("%d models: %s", len(states), ", ".join(f"{count} {state}" for state, count in counts.items()))
-    return JobResult(tables=tables, facts={"models": counts, "attempt": document.attempt})
+    return JobResult(
+        tables=tables,
+        facts={"models": counts, "attempt": document.attempt},
+        links={"run_results": f"{arguments.artifacts}/{RESULTS}"} if arguments.artifacts else {},
+    )
