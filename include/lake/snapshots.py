@@ -54,7 +54,7 @@ def state_of(table: Table) -> TableState:
         snapshot_id=head.snapshot_id,
         committed_at=datetime.fromtimestamp(head.timestamp_ms / 1000, UTC),
         operation=head.summary.operation.value if head.summary else None,
-        rows=_number(head, "total-records"),
+        rows=_rows(head),
         bytes=_number(head, "total-files-size"),
         added_rows=_number(head, "added-records"),
         run_key=runkeys.run_key_of(head),
@@ -66,6 +66,15 @@ def state_of(table: Table) -> TableState:
 def table_state(catalog: Catalog, table: TableRef) -> TableState:
     """The state of a table as it is now. Raises ``NoSuchTableError``."""
     return state_of(catalog.load_table(table.identifier))
+
+
+def _rows(head: Snapshot) -> int | None:
+    """Rows that a reader sees: those in data files less those that Trino's merges and deletes took out by their position.
+
+    How many rows a delete by value takes out stands nowhere; such a head has no count.
+    """
+    records, by_value = _number(head, "total-records"), _number(head, "total-equality-deletes")
+    return None if records is None or by_value else records - (_number(head, "total-position-deletes") or 0)
 
 
 def _newer_branches(metadata: TableMetadata, head: Snapshot | None) -> tuple[str, ...]:

@@ -99,10 +99,10 @@ class AirflowApi:
         """Starts a run without a logical date; its id."""
         return str(self.call("POST", f"/dags/{dag_id}/dagRuns", json={"logical_date": None, "conf": conf or {}})["dag_run_id"])
 
-    def runs(self, dag_id: str) -> list[Run]:
-        """The newest runs of a DAG, newest first."""
-        found = self.call("GET", f"/dags/{dag_id}/dagRuns", limit=20, order_by="-id")["dag_runs"]
-        return [Run(dag_id, run["dag_run_id"], run["state"], run["run_type"], run["duration"] or 0.0) for run in found]
+    def runs(self) -> list[Run]:
+        """The newest runs of all DAGs, newest first."""
+        found = self.call("GET", "/dags/~/dagRuns", limit=PAGE, order_by="-id")["dag_runs"]
+        return [Run(run["dag_id"], run["dag_run_id"], run["state"], run["run_type"], run["duration"] or 0.0) for run in found]
 
     def tasks(self, dag_id: str, run_id: str) -> list[Task]:
         """All task instances of a run, in the order they started."""

@@ -25,6 +25,7 @@ WAREHOUSE = "warehouse"
 SCALE = 0.1  # of the generator: about 2,000 learners
 SEED = 7
 GROUPS = "models."
+LOOK_EVERY = 0.7  # seconds
 OUTAGES = (AirflowApiError, psycopg.OperationalError, trino.exceptions.Error, requests.RequestException)  # a server is away, or refuses
 MARKS = {"success": "✓", "failed": "✗", "upstream_failed": "✗", "skipped": "–", "running": "…", "deferred": "…", "up_for_retry": "↻"}
 
@@ -43,7 +44,8 @@ class Lane:
     platform: Platform
     settings: EnvironmentSettings
     out: TextIO = sys.stdout
-    _seen: dict[str, set[str]] = field(default_factory=dict)
+    _seen: set[tuple[str, str]] = field(default_factory=set)
+    _ended: dict[tuple[str, str], list[Task]] = field(default_factory=dict)
     _drawn: int = 0
     _said: dict[str, str] = field(default_factory=dict)
 
@@ -65,7 +67,7 @@ class Lane:
         for dag_id in self.dag_ids:
             self.api.unpause(dag_id)
         self._finish_earlier()
-        self._seen = {dag_id: {run.run_id for run in self.api.runs(dag_id)} for dag_id in self.dag_ids}
+        self._seen = {(run.dag_id, run.run_id) for run in self.api.runs()}
         for dag_id in self.connections:
             self.api.trigger(dag_id)
         begin = time.monotonic()
@@ -79,14 +81,14 @@ class Lane:
             if quiet == 2:  # seen twice: between an event and the run it makes there is a moment
                 self._end_lines()
                 return runs
-            time.sleep(0.5)
+            time.sleep(LOOK_EVERY)
 
     def _finish_earlier(self) -> None:
         """Lets runs that an earlier, killed round left behind come to their end, and forgets the news they brought.
 
         Otherwise the warehouse could start on news of an earlier round, before this round's syncs have come in.
         """
-        while left := [run for dag_id in self.dag_ids for run in self.api.runs(dag_id) if run.state not in TERMINAL]:
+        while left := [run for run in self.api.runs() if run.dag_id in self.dag_ids and run.state not in TERMINAL]:
             self.platform.check()
             text = f"an earlier round left {', '.join(sorted({run.dag_id for run in left}))} running; letting it end"
             if self._said.get("earlier") != text:
@@ -96,7 +98,7 @@ class Lane:
         self.api.forget_asset_events(WAREHOUSE)
 
     def _new_runs(self) -> list[Run]:
-        return [run for dag_id in self.dag_ids for run in reversed(self.api.runs(dag_id)) if run.run_id not in self._seen[dag_id]]
+        return [run for run in reversed(self.api.runs()) if run.dag_id in self.dag_ids and (run.dag_id, run.run_id) not in self._seen]
 
     def _at_rest(self, runs: Sequence[Run]) -> bool:
         done = {run.dag_id for run in runs if run.state == "success"}
@@ -144,7 +146,7 @@ class Lane:
 
     def _lines_of(self, run: Run) -> list[tuple[str, str]]:
         """A line for the run's own tasks, and one for its models."""
-        tasks = self.api.tasks(run.dag_id, run.run_id)
+        tasks = self._tasks_of(run)
         own = [task for task in tasks if not task.task_id.startswith(GROUPS)]
         models = [task for task in tasks if task.task_id.startswith(GROUPS)]
         order = {"sync": 0, "verify": 1, "stage": 2}
@@ -156,6 +158,16 @@ class Lane:
             text = f"{run.dag_id + ' · models':<40} {done} of {len(models)} built" + (f", {bad} failed" if bad else "")
             lines.append((f"{run.run_id} models", text))
         return lines
+
+    def _tasks_of(self, run: Run) -> list[Task]:
+        """The run's tasks; those of an ended run are asked for once, since every answer costs the lane processor time."""
+        key = (run.dag_id, run.run_id)
+        if key not in self._ended:
+            tasks = self.api.tasks(run.dag_id, run.run_id)
+            if run.state not in TERMINAL:
+                return tasks
+            self._ended[key] = tasks
+        return self._ended[key]
 
     def _end_lines(self) -> None:
         self._drawn = 0

@@ -96,7 +96,7 @@ class Platform:
         if self._external:
             return found
         prefix = f"PYICEBERG_CATALOG__{self.settings.lake.catalog.upper()}__"
-        variables = {prefix + name.replace(".", "__").replace("-", "_").upper(): value for name, value in self._catalog_properties().items()}
+        variables = {prefix + name.replace(".", "__").replace("-", "_").upper(): value for name, value in self.catalog_properties().items()}
         # the variables carry the catalog's name with dashes for underscores; the file under PYICEBERG_HOME has it as it is
         return {**found, **variables, "PYICEBERG_HOME": str(self.paths.state)}
 
@@ -244,7 +244,10 @@ class Platform:
                 return None
         return found
 
-    def _catalog_properties(self) -> dict[str, str]:
+    def catalog_properties(self) -> dict[str, str]:
+        """pyiceberg's settings of the lake; none when Trino is somebody else's, they are then the caller's."""
+        if self._external:
+            return {}
         return {
             "type": "sql",
             "uri": self.postgres.dsn(CATALOG_DATABASE, driver="psycopg2"),
@@ -255,7 +258,7 @@ class Platform:
         }
 
     def _write_pyiceberg_file(self) -> None:
-        lines = "".join(f"    {name}: {value}\n" for name, value in self._catalog_properties().items())
+        lines = "".join(f"    {name}: {value}\n" for name, value in self.catalog_properties().items())
         write_private(self.paths.state / ".pyiceberg.yaml", f"catalog:\n  {self.settings.lake.catalog}:\n{lines}")
 
     @contextlib.contextmanager

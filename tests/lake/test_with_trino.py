@@ -158,3 +158,15 @@ def test_eight_writers_beside_trino(shared: Catalog, schema: str, connection: Co
     stored = rows(connection, f"SELECT batch, count(*), count(DISTINCT number) FROM {reference.sql} WHERE batch >= 0 GROUP BY 1 ORDER BY 1")
     assert stored == [[batch, ROWS_PER_BATCH, ROWS_PER_BATCH] for batch in sorted(acknowledged)]
     assert [number for (number,) in rows(connection, f"SELECT number FROM {reference.sql} WHERE batch = -1 ORDER BY 1")] == inserted
+
+
+def test_rows_are_counted_without_those_that_trino_deleted(shared: Catalog, schema: str, connection: Connection) -> None:
+    """Trino's deletes and merges leave the data files as they are and say which rows in them no longer count."""
+    name = f'"{schema}"."counted"'
+    rows(connection, f"CREATE TABLE {name} AS SELECT number FROM UNNEST(sequence(1, 100)) AS t (number)")
+    rows(connection, f"DELETE FROM {name} WHERE number % 3 = 0")
+    updates = "WHEN MATCHED THEN UPDATE SET number = -new.number WHEN NOT MATCHED THEN INSERT VALUES (new.number)"
+    rows(connection, f"MERGE INTO {name} AS kept USING (VALUES 1, 2, 200) AS new (number) ON kept.number = new.number {updates}")
+    expected = rows(connection, f"SELECT count(*) FROM {name}")[0][0]
+    state = state_of(shared.load_table((schema, "counted")))
+    assert (state.rows, expected) == (68, 68)

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import logging
+import os
 import shutil
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -14,13 +16,19 @@ from dbt.cli.main import dbtRunner, dbtRunnerResult
 from dbt.contracts.graph.manifest import Manifest
 from google.protobuf.json_format import MessageToDict
 
+from include.config.environments import lake_connection
+from include.config.errors import ConfigError
 from include.contract import PermanentError, TransientError
 from include.jobs.warehouse.outcomes import NodeResult, is_transient
 from include.lake.manifest import PROJECT
 
 log = logging.getLogger(__name__)
-KEPT_PARSE_STATE = "partial_parse.msgpack"
-BUILDS = ("model", "seed", "snapshot", "test", "unit_test")
+PARSED = PROJECT / "target" / "parse"
+PARSE_STATE = "partial_parse.msgpack"
+STATES_KEPT = 8
+# Unit tests judge code on made-up rows: they belong to development and CI, and run there. In a lane they cost as much as the models they test.
+BUILDS = ("model", "seed", "snapshot", "test")
+NOT_BUILT = ("--exclude-resource-type", "unit_test")
 
 
 @dataclass
@@ -37,14 +45,22 @@ class Dbt:
     _parsed: Manifest | None = field(default=None, init=False)
 
     def prepare(self) -> None:
-        """Parses the project. Only changed files are read when ``dbt parse`` left its state; ``select`` and the first ``build`` share the
-        result, since reading that state again takes a second for 700 models."""
+        """Parses the project. ``select`` and the first ``build`` share the result, since reading it again takes a second for 700 models.
+
+        Only changed files are read when there is the state of an earlier parse. dbt takes that of another target or another address of Trino
+        for useless, so each pair has its own: what was parsed anew is kept for the next job, and what an image brings is used where it fits.
+        """
         self.folder.mkdir(parents=True, exist_ok=True)
-        kept = PROJECT / "target" / "parse" / KEPT_PARSE_STATE
-        if kept.exists():
-            shutil.copy(kept, self.folder / KEPT_PARSE_STATE)
+        own = PARSED / f"{self.target}-{_address()}" / PARSE_STATE
+        state = self.folder / PARSE_STATE
+        known = own if own.exists() else PARSED / PARSE_STATE
+        if known.exists():
+            shutil.copy2(known, state)
+        before = state.stat().st_mtime_ns if state.exists() else 0
         parsed = self._invoke(["parse"], None).result
         self._parsed = parsed if isinstance(parsed, Manifest) else None
+        if state.exists() and state.stat().st_mtime_ns != before:
+            _keep(state, own)
 
     def select(self, selection: Selection) -> frozenset[str]:
         """The unique ids that ``dbt build`` would run for a selection, models and tests. Raises ``PermanentError`` for a selector dbt refuses."""
@@ -61,7 +77,7 @@ class Dbt:
         """
         flags = ["--full-refresh"] if full_refresh else []
         try:
-            self._invoke(["build", *flags, *selection.flags()], report)
+            self._invoke(["build", "--cache-selected-only", *NOT_BUILT, *flags, *selection.flags()], report)
         finally:
             self._parsed = None  # a build leaves compiled code in it, which the next one must not find
 
@@ -94,6 +110,29 @@ class Selection:
         flags = ["--indirect-selection", "empty"] if self.exact else []
         flags += ["--select", *self.select] if self.select else []
         return [*flags, *(["--exclude", *self.exclude] if self.exclude else [])]
+
+
+def _address() -> str:
+    """A short name for where Trino answers; the same words dbt's profile reads."""
+    try:
+        address = lake_connection()
+    except ConfigError:  # no TRINO_HOST: the profile's own address
+        return "profile"
+    return hashlib.sha256(f"{address.http_scheme}://{address.user}@{address.host}:{address.port}/{address.catalog}".encode()).hexdigest()[:12]
+
+
+def _keep(state: Path, own: Path) -> None:
+    """Puts a parse state where the next job finds it, whole or not at all. A file system that nobody may write to keeps nothing."""
+    try:
+        own.parent.mkdir(parents=True, exist_ok=True)
+        partial = own.with_name(f".{own.name}.{os.getpid()}")
+        shutil.copy2(state, partial)
+        partial.replace(own)
+        kept = sorted(PARSED.glob(f"*/{PARSE_STATE}"), key=lambda path: path.stat().st_mtime)
+        for old in kept[:-STATES_KEPT]:
+            shutil.rmtree(old.parent, ignore_errors=True)
+    except OSError as error:
+        log.info("the parse state is not kept: %s", error)
 
 
 def _unique_id(line: str) -> str:
