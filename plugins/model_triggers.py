@@ -1,6 +1,7 @@
 """Waits for dbt models in the triggerer: follows the progress document that the build writes.
 
-All triggers of a run read one document; it is read once a poll for all of them.
+All triggers of a run read one document; it is read once a poll for all of them. While the document has news, nobody asks Airflow how
+the build is: the answer costs a request, and the first one of a triggerer two seconds of its processor.
 """
 
 from __future__ import annotations
@@ -8,35 +9,64 @@ from __future__ import annotations
 import asyncio
 import json
 import time
-from collections.abc import AsyncIterator
-from typing import Any
+from collections.abc import AsyncIterator, Awaitable, Callable
+from dataclasses import dataclass
+from typing import Any, TypeVar
 
 import fsspec
 from airflow.triggers.base import BaseTrigger, TaskFailedEvent, TaskSkippedEvent, TaskSuccessEvent, TriggerEvent
 from asgiref.sync import sync_to_async
 
 POLL_SECONDS = 0.5
-ASK_BUILD_EVERY = 5.0
+ASK_BUILD_EVERY = 15.0
+"""Seconds without news in the document after which the build's task is asked for its state, and between two such questions."""
 UNFINISHED = frozenset({None, "scheduled", "queued", "running", "restarting", "deferred", "up_for_retry", "up_for_reschedule"})
-_documents: dict[str, tuple[float, asyncio.Future[dict[str, Any] | None]]] = {}
+FORGET_AFTER = 600.0
+Answer = TypeVar("Answer")
+_answers: dict[str, tuple[float, asyncio.Future[Any]]] = {}
+_contents: dict[str, Reading] = {}
 
 
-async def read_once(url: str) -> dict[str, Any] | None:
-    """The document at ``url``, at most half a second old; ``None`` when there is none."""
+@dataclass(frozen=True)
+class Reading:
+    """What a document held: its bytes and what they say, ``None`` for a document that is not there, and since when it was not another."""
+
+    raw: bytes | None
+    document: dict[str, Any] | None
+    since: float
+
+
+async def once(key: str, seconds: float, ask: Callable[[], Awaitable[Answer]]) -> Answer:
+    """An answer that all triggers share, at most so many seconds old."""
     now = time.monotonic()
-    known = _documents.get(url)
-    if known is None or now - known[0] > POLL_SECONDS * 0.8 or known[1].get_loop() is not asyncio.get_running_loop():
-        for stale in [key for key, (read, _) in _documents.items() if now - read > 600]:
-            del _documents[stale]
-        known = (now, asyncio.ensure_future(asyncio.to_thread(_read, url)))
-        _documents[url] = known
-    return await asyncio.shield(known[1])
+    known = _answers.get(key)
+    if known is None or now - known[0] > seconds or known[1].get_loop() is not asyncio.get_running_loop():
+        for stale in [other for other, (asked, _) in _answers.items() if now - asked > FORGET_AFTER]:
+            del _answers[stale]
+            _contents.pop(stale, None)
+        known = (now, asyncio.ensure_future(ask()))
+        _answers[key] = known
+    answer: Answer = await asyncio.shield(known[1])
+    return answer
 
 
-def _read(url: str) -> dict[str, Any] | None:
+async def read_once(url: str) -> Reading:
+    """The document at ``url``, at most half a second old."""
+
+    async def read() -> Reading:
+        raw = await asyncio.to_thread(_read, url)
+        known = _contents.get(url)
+        if known is None or known.raw != raw:
+            known = _contents[url] = Reading(raw, None if raw is None else json.loads(raw), time.monotonic())
+        return known
+
+    return await once(url, POLL_SECONDS * 0.8, read)
+
+
+def _read(url: str) -> bytes | None:
     try:
         with fsspec.open(url, "rb") as stream:
-            data: dict[str, Any] = json.loads(stream.read())
+            data: bytes = stream.read()
             return data
     except FileNotFoundError:
         return None
@@ -62,16 +92,20 @@ class ModelsTrigger(BaseTrigger):
     async def run(self) -> AsyncIterator[TriggerEvent]:
         """Yields one event: the task's end, or a plain event for a rebuild."""
         cleared = bool(self.task_instance and self.task_instance.try_number > 1)
-        if cleared and await self._build_done():
+        if cleared and await self._build_done(known_for=0.0):
             yield TriggerEvent({"rebuild": True})
             return
         asked = time.monotonic()
         while True:
+            reading = await read_once(self.progress)
             done = False
-            if time.monotonic() - asked > ASK_BUILD_EVERY:
-                done = await self._build_done()
+            if time.monotonic() - max(asked, 0.0 if cleared else reading.since) > ASK_BUILD_EVERY:
+                done = await self._build_done(known_for=ASK_BUILD_EVERY / 3)
                 asked = time.monotonic()
-            document = await read_once(self.progress)
+                if done:  # its last words may be younger than what was read
+                    await asyncio.sleep(POLL_SECONDS)
+                    reading = await read_once(self.progress)
+            document = reading.document
             if cleared and not done and document is not None and document["finished"]:
                 document = None  # the earlier build's; this one has not begun to write
             event = self._event(document, done)
@@ -106,10 +140,14 @@ class ModelsTrigger(BaseTrigger):
         self.log.error("the build ended %s", told)
         return TaskFailedEvent()
 
-    async def _build_done(self) -> bool:
-        """Whether the build task of this run has come to its end."""
+    async def _build_done(self, known_for: float) -> bool:
+        """Whether the build task of this run has come to its end, as known for at most so many seconds."""
         from airflow.sdk.execution_time.task_runner import RuntimeTaskInstance
 
         ti: Any = self.task_instance
-        states = await sync_to_async(RuntimeTaskInstance.get_task_states)(dag_id=ti.dag_id, task_ids=[self.build_task_id], run_ids=[ti.run_id])
-        return all(state not in UNFINISHED for state in states.get(ti.run_id, {}).values()) and bool(states.get(ti.run_id))
+
+        async def ask() -> bool:
+            states = await sync_to_async(RuntimeTaskInstance.get_task_states)(dag_id=ti.dag_id, task_ids=[self.build_task_id], run_ids=[ti.run_id])
+            return all(state not in UNFINISHED for state in states.get(ti.run_id, {}).values()) and bool(states.get(ti.run_id))
+
+        return await once(f"{ti.dag_id}/{ti.run_id}/{self.build_task_id}", known_for, ask)

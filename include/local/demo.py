@@ -26,6 +26,7 @@ SCALE = 0.1  # of the generator: about 2,000 learners
 SEED = 7
 GROUPS = "models."
 LOOK_EVERY = 0.7  # seconds
+LAKE = ("postgres", "trino")  # all that the summary asks
 OUTAGES = (AirflowApiError, psycopg.OperationalError, trino.exceptions.Error, requests.RequestException)  # a server is away, or refuses
 MARKS = {"success": "✓", "failed": "✗", "upstream_failed": "✗", "skipped": "–", "running": "…", "deferred": "…", "up_for_retry": "↻"}
 
@@ -208,6 +209,7 @@ def demo(scale: float = SCALE, paths: Paths | None = None, out: TextIO = sys.std
         try:
             next_day(platform, scale, out)
             runs = Lane(platform, settings, out).run()
+            platform.stop(only_own=True, keep=LAKE)  # Airflow would go on tidying up, beside the summary
             right = print_summary(platform, settings, runs, out)
         except LaneError as error:
             out.write(f"\nFAILED after {time.monotonic() - begin:.1f} s\n{error}\n")

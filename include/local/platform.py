@@ -156,7 +156,7 @@ class Platform:
                 self._start_all([*services, migration], attached)
                 self.processes.finish(migration)
                 self._airflow.migrated(self.postgres)
-            services = [*self._airflow.services(environment, self.processes.began), *services]  # it takes longest, so it begins first
+            services += self._airflow.services(environment, self.processes.began)
         self._start_all(services, attached)
         base = time.monotonic() - begin
         seconds |= {name: base + passed for name, passed in self.processes.wait(services).items()}
@@ -202,13 +202,13 @@ class Platform:
 
     # --- stop ------------------------------------------------------------------------------------
 
-    def stop(self, *, only_own: bool = False) -> list[str]:
-        """Stop everything, or only what this process started attached; the names of what was stopped."""
+    def stop(self, *, only_own: bool = False, keep: Sequence[str] = ()) -> list[str]:
+        """Stop everything, or only what this process started attached and is not to be kept; the names of what was stopped."""
         with _uninterrupted():
             if not only_own:
                 self._stop_owner()
             with self._locked():
-                mine = [record.name for record in self.processes.records() if record.owner_pid == os.getpid()]
+                mine = [record.name for record in self.processes.records() if record.owner_pid == os.getpid() and record.name not in keep]
                 return self.processes.stop(mine if only_own else None)
 
     def _stop_owner(self) -> None:
