@@ -48,6 +48,7 @@ def build_airbyte_dag(unit: AirbyteUnit, environment: EnvironmentSettings, wareh
         schedule=cron(environment, unit.cadence.cron),
         start_date=START_DATE,
         catchup=False,
+        auto_register=False,  # DAG files name their DAGs
         max_active_runs=1,  # two syncs of one connection at a time is what the whole operator prevents
         default_args=default_args(unit.owner, unit.tier),
         on_failure_callback=failure_alerts(environment),

@@ -42,6 +42,7 @@ def build_warehouse_dag(unit: WarehouseUnit, environment: EnvironmentSettings, w
         schedule=_schedule(unit, environment, warehouse),
         start_date=START_DATE,
         catchup=False,
+        auto_register=False,  # DAG files name their DAGs
         max_active_runs=1,  # two builds of one table at a time would only race each other
         default_args=default_args(unit.owner, unit.tier),
         on_failure_callback=failure_alerts(environment),

@@ -13,7 +13,7 @@ from include.config.errors import ConfigError
 from include.local.fetch import FetchError
 from include.local.paths import Paths
 from include.local.platform import ALL, Part, Platform
-from include.local.processes import ServiceError
+from include.local.programs import ServiceError
 
 
 def _say(text: str) -> None:

@@ -11,7 +11,7 @@ from collections.abc import Mapping
 from include.local.paths import Paths
 from include.local.ports import Ports
 from include.local.postgres import Address
-from include.local.processes import Service
+from include.local.programs import Service
 
 _DIRECT = urllib.request.build_opener(urllib.request.ProxyHandler({}))  # no proxy for the loopback interface
 

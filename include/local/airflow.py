@@ -24,7 +24,7 @@ from include.local.airflow_api import AirflowApi
 from include.local.paths import Paths, write_private
 from include.local.ports import Ports
 from include.local.postgres import Address
-from include.local.processes import Service
+from include.local.programs import Service
 
 DATABASE = "airflow"
 # what /api/v2/monitor/health calls each component, and the field with the time of its last sign of life

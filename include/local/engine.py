@@ -16,7 +16,7 @@ from include.local.fetch import trino_home
 from include.local.paths import Paths, write_private
 from include.local.ports import Ports
 from include.local.postgres import Address
-from include.local.processes import Service, ServiceError
+from include.local.programs import Service, ServiceError
 
 CATALOG_DATABASE = "iceberg"
 USER = "ol"

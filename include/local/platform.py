@@ -24,7 +24,9 @@ from include.local.engine import CATALOG_DATABASE, USER, Engine, run_statement
 from include.local.paths import Paths, write_private
 from include.local.ports import Ports
 from include.local.postgres import Address, Postgres
-from include.local.processes import Processes, Service, ServiceError, identity_of, signals_as_exit
+from include.local.processes import Processes
+from include.local.programs import Service, ServiceError, identity_of
+from include.local.signals import signals_as_exit, uninterrupted
 
 Part = Literal["lake", "services", "airflow"]
 ALL: tuple[Part, ...] = ("lake", "services", "airflow")
@@ -131,7 +133,7 @@ class Platform:
             try:
                 return self._start(attached=attached)
             except BaseException:
-                with _uninterrupted():
+                with uninterrupted():
                     self.processes.stop({record.name for record in self.processes.records()} - before)
                 raise
 
@@ -204,7 +206,7 @@ class Platform:
 
     def stop(self, *, only_own: bool = False, keep: Sequence[str] = ()) -> list[str]:
         """Stop everything, or only what this process started attached and is not to be kept; the names of what was stopped."""
-        with _uninterrupted():
+        with uninterrupted():
             if not only_own:
                 self._stop_owner()
             with self._locked():
@@ -279,17 +281,6 @@ def _local_settings() -> EnvironmentSettings:
     if settings.name is not Environment.LOCAL:
         raise ConfigError((Problem("environment variables", "OL_ENVIRONMENT", settings.name.value, "local, for the platform on a laptop"),))
     return settings
-
-
-@contextlib.contextmanager
-def _uninterrupted() -> Iterator[None]:
-    """Stopping takes a few seconds; a second Ctrl-C must not leave half of the programs behind."""
-    previous = {number: signal.signal(number, signal.SIG_IGN) for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)}
-    try:
-        yield
-    finally:
-        for number, handler in previous.items():
-            signal.signal(number, handler)
 
 
 @contextlib.contextmanager

@@ -8,7 +8,7 @@ import socket
 from pathlib import Path
 
 from include.local.paths import write_private
-from include.local.processes import ServiceError
+from include.local.programs import ServiceError
 
 FIRST, LAST = 20_000, 30_000  # below the ports that systems hand to outgoing connections (Linux 32768, macOS 49152)
 

@@ -24,7 +24,7 @@ from psycopg import sql
 from include.local.fetch import locked
 from include.local.paths import Paths, write_private
 from include.local.ports import Ports
-from include.local.processes import Service, ServiceError
+from include.local.programs import Service, ServiceError
 
 USER = "platform"
 SHARED = Path("/var/tmp/ol-data-platform")  # noqa: S108 - survives restarts, reachable by every user; ownership is checked before use

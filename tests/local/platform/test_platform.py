@@ -21,7 +21,8 @@ import trino
 
 from include.local.paths import Paths
 from include.local.platform import Platform, running_platform
-from include.local.processes import MARK, ServiceError
+from include.local.processes import MARK
+from include.local.programs import ServiceError
 
 REPOSITORY = Path(__file__).resolve().parents[3]
 

@@ -16,7 +16,7 @@ from include.local import postgres as module
 from include.local.paths import Paths
 from include.local.platform import Platform
 from include.local.postgres import Postgres
-from include.local.processes import ServiceError
+from include.local.programs import ServiceError
 
 
 @pytest.fixture

@@ -15,7 +15,8 @@ from pathlib import Path
 import psutil
 import pytest
 
-from include.local.processes import MARK, Processes, Service, ServiceError, identity_of
+from include.local.processes import MARK, Processes
+from include.local.programs import Service, ServiceError, identity_of
 
 REPOSITORY = Path(__file__).resolve().parents[3]
 # starts a child in a session of its own, which ignores requests to end, and says so; then ignores them itself where told
@@ -147,7 +148,8 @@ def test_a_crash_is_noticed(processes: Processes, tmp_path: Path) -> None:
 SUPERVISOR = """
 import sys, time
 from pathlib import Path
-from include.local.processes import Processes, Service
+from include.local.processes import Processes
+from include.local.programs import Service
 folder = Path(sys.argv[1])
 processes = Processes(folder / "run", folder / "logs", sys.argv[2])
 log = folder / "logs" / "program.log"
