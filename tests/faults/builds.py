@@ -37,7 +37,16 @@ MODELS = (
     "marts__combined__enrollment_detail",
     "enrollment_summary_report",
 )
-AWAY = ("Connection refused", "Connection reset", "Connection aborted", "Max retries exceeded", "Remote end closed", "SERVER_STARTING_UP", "still initializing")
+AWAY = (
+    "Connection refused",
+    "Connection reset",
+    "Connection aborted",
+    "Max retries exceeded",
+    "Remote end closed",
+    "SERVER_STARTING_UP",
+    "still initializing",
+    "NO_NODES_AVAILABLE",
+)
 
 Content = tuple[int, str]
 """Rows of a table, and a checksum that does not depend on their order."""
