@@ -104,6 +104,8 @@ class Engine:
         # query memory and headroom together must stay under the heap, or the server ends at once
         return {
             "coordinator": "true",
+            # Static catalogs are announced by each node, the only one included: for half a second after its start every scan finds "no nodes available".
+            "catalog.management": "dynamic",
             "node-scheduler.include-coordinator": "true",
             "http-server.http.port": str(port),
             "discovery.uri": f"http://127.0.0.1:{port}",

@@ -165,7 +165,7 @@ def check_raw(platform: Platform, lake: Any, unit: AirbyteUnit) -> int:
             assert set(wanted) - set(found) == set(), f"{name}: rows were lost"
             if stream.sync_mode is SyncMode.FULL_REFRESH_OVERWRITE:
                 assert sorted(found) == sorted(wanted), name
-            elif stream.sync_mode is SyncMode.INCREMENTAL_DEDUPED_HISTORY:
+            elif stream.sync_mode is SyncMode.INCREMENTAL_DEDUPED:
                 assert len(found) == len(set(found)), f"{name}: keys were doubled"
             compared += len(wanted)
     return compared

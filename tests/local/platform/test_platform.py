@@ -91,6 +91,18 @@ def test_make_lake_serves_any_client_and_a_kill_at_any_moment_is_mended_by_the_n
 
 
 @pytest.mark.lake
+def test_a_table_can_be_read_in_the_first_moment(own: Paths) -> None:
+    """Ready means that a query can be run on a table of the lake, not only one that needs no node."""
+    platform = Platform(own, ("lake",))
+    for statement in ("CREATE TABLE ol_warehouse_local_raw.early AS SELECT 1 AS a", "SELECT a FROM ol_warehouse_local_raw.early"):
+        platform.start()
+        address = platform.trino
+        with trino.dbapi.connect(host=address.host, port=address.port, user=address.user, catalog=address.catalog) as connection:
+            assert connection.cursor().execute(statement).fetchall() == [[1]]
+        platform.stop()
+
+
+@pytest.mark.lake
 def test_a_foreground_platform_ends_with_its_process(own: Paths) -> None:
     program = "import sys, time; from pathlib import Path; from include.local.paths import Paths; from include.local.platform import running_platform\n"
     program += "with running_platform(Paths(state=Path(sys.argv[1])), ()) as platform: print('up', flush=True); time.sleep(300)"
