@@ -150,22 +150,8 @@ class Postgres:
                 os.chown(path, self._account.pw_uid, self._account.pw_gid)
         try:
             # Slow hashing protects passwords that can be guessed; this one is random. Trino opens two connections a statement: a sixth of its CPU time.
-            self._run(
-                binaries / "initdb",
-                "-D",
-                str(fresh),
-                "-U",
-                USER,
-                f"--pwfile={password}",
-                "-A",
-                "scram-sha-256",
-                "-E",
-                "UTF8",
-                "--locale=C",
-                "-N",
-                "-c",
-                "scram_iterations=1",
-            )
+            login = ("-U", USER, f"--pwfile={password}", "-A", "scram-sha-256", "-c", "scram_iterations=1")
+            self._run(binaries / "initdb", "-D", str(fresh), *login, "-E", "UTF8", "--locale=C", "-N")
         finally:
             password.unlink()
         (fresh / BELONGS_TO).write_text(str(self._paths.state), encoding="utf-8")

@@ -13,7 +13,7 @@ from kubernetes.client import models as k8s
 from include.config.environments import EnvironmentSettings
 from include.contract import PERMANENT_EXIT, JobResult
 from include.pods.job import RESULT_IN_POD, JobSpec
-from include.pods.outcome import publish, raise_for_exit
+from include.pods.outcome import publish_results, raise_for_exit
 from include.pods.profiles import PROFILES
 
 NAMESPACE = "ol-jobs"
@@ -108,8 +108,7 @@ class PlatformPodOperator(KubernetesPodOperator):
         """Runs the pod, publishes the job's tables and returns the result as JSON."""
         data = super().execute(context)
         result = JobResult.from_json(data if isinstance(data, str) else json.dumps(data))
-        earlier = [JobResult.from_json(context["ti"].xcom_pull(task_ids=task_id)) for task_id in self.publish_from]
-        context["ti"].task.outlets = publish(list(self.outlets), context["outlet_events"], [*earlier, result], {"task": context["ti"].log_url})
+        publish_results(context, list(self.outlets), self.publish_from, result)
         return result.to_json()
 
     def cleanup(self, pod: k8s.V1Pod, remote_pod: k8s.V1Pod | None, xcom_result: dict[str, Any] | None = None, context: Any = None) -> None:

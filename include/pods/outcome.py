@@ -24,6 +24,13 @@ def raise_for_exit(code: int, what: str, reason: str) -> None:
         raise JobError(f"{what} ended with exit code {code}: {reason}")
 
 
+def publish_results(context: Any, outlets: list[Any], publish_from: tuple[str, ...], result: JobResult) -> None:
+    """For the task that is running: publishes its job's result together with those of earlier tasks, and keeps the outlets that were written."""
+    ti = context["ti"]
+    earlier = [JobResult.from_json(ti.xcom_pull(task_ids=task_id)) for task_id in publish_from]
+    ti.task.outlets = publish(outlets, context["outlet_events"], [*earlier, result], {"task": ti.log_url})
+
+
 def publish(outlets: list[Any], outlet_events: Any, results: list[JobResult], links: Mapping[str, str]) -> list[Any]:
     """Fills the extras of the events of all tables in ``results`` and returns the outlets to keep: those the job really wrote.
 

@@ -20,7 +20,7 @@ from airflow.sdk.exceptions import AirflowFailException
 from include.config.files import ROOT
 from include.contract import JobResult
 from include.pods.job import JobSpec
-from include.pods.outcome import JobError, publish, raise_for_exit
+from include.pods.outcome import JobError, publish_results, raise_for_exit
 
 GRACE_SECONDS = 10
 LEVELS = {"debug": logging.DEBUG, "info": logging.INFO, "warning": logging.WARNING, "error": logging.ERROR, "critical": logging.CRITICAL}
@@ -124,8 +124,7 @@ class ProcessJobOperator(BaseOperator):
         spec = JobSpec(self.spec.job, tuple(self.arguments), self.spec.domain, self.spec.profile, self.spec.image, self.spec.secrets)
         self._running = ProcessJob(spec, self.log)
         result = self._running.run()
-        earlier = [JobResult.from_json(context["ti"].xcom_pull(task_ids=task_id)) for task_id in self.publish_from]
-        context["ti"].task.outlets = publish(list(self.outlets), context["outlet_events"], [*earlier, result], {"task": context["ti"].log_url})
+        publish_results(context, list(self.outlets), self.publish_from, result)
         return result.to_json()
 
     def on_kill(self) -> None:

@@ -27,6 +27,7 @@ from include.jobs.warehouse.tables import table_results
 from include.lake.manifest import Warehouse, load_warehouse
 
 log = logging.getLogger(__name__)
+RESULTS = "run_results.json"
 PAUSES = (5.0, 15.0, 30.0)
 """Seconds to wait before each further round for nodes that met a service that was away."""
 
@@ -168,11 +169,7 @@ _NONE = ModelState("")
 
 
 def _selector(unique_id: str) -> str:
-    kind, _, rest = unique_id.partition(".")
-    return f"{kind}:{rest.rpartition('.')[2]}" if kind == "unit_test" else rest.split(".")[1]
-
-
-RESULTS = "run_results.json"
+    return unique_id.split(".")[2]
 
 
 def _publish_artifacts(folder: Path, destination: str) -> None:
