@@ -1,4 +1,4 @@
-"""Peer of P4: Cosmos in its recommended mode, one producer that runs ``dbt build`` and a waiting task for every model."""
+"""Peer of P4, as an Airflow DAG: Cosmos in its recommended mode, one producer that runs ``dbt build`` and a waiting task for every model."""
 
 from datetime import datetime
 from pathlib import Path
