@@ -73,6 +73,18 @@ def write_result(path: Path, result: JobResult) -> None:
     partial.replace(path)
 
 
+def read_line(line: str) -> tuple[int, str]:
+    """Level and text of a line of a job's log; anything that is not one of its JSON lines is information, as it stands."""
+    if line.startswith("{"):
+        try:
+            data = json.loads(line)
+            text = f"{data['event']}\n{data['exception']}" if "exception" in data else str(data["event"])
+            return logging.getLevelNamesMapping().get(str(data["level"]).upper(), logging.INFO), text
+        except (ValueError, KeyError, TypeError):
+            pass
+    return logging.INFO, line
+
+
 class _JsonLines(logging.Formatter):
     def format(self, record: logging.LogRecord) -> str:
         line: dict[str, Any] = {

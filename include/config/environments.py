@@ -5,7 +5,9 @@ The variables:
 ``OL_ENVIRONMENT``         local (when absent), branch, qa or production; anything else raises
 ``OL_CLUSTER``             the cluster's own marker; production needs ``production`` here as well, so one wrong variable is not enough
 ``OL_SCHEMA_SUFFIX``       a developer's or a pull request's suffix for all schemas; required in branch, refused in production
-``OL_IMAGE_TAG``           tag or digest of the platform's own images; required where jobs are pods, since no tag would mean ``latest``
+``OL_IMAGE_TAG``           the commit's tag of the platform's own images; required where jobs are pods, since no tag would mean ``latest``
+``OL_IMAGE_DIGESTS``       what the tag meant when it was deployed: ``dbt=sha256:…,jobs=sha256:…``; required in production
+``OL_RUNTIME``             local only: ``pod`` runs jobs in a cluster instead of as processes, for a laptop with one and for the tests of pods
 ``OL_GRANULARITY``         overrides the number of tasks of the warehouse DAG (model, area)
 ``OL_WORK_ROOT``           overrides where runs keep their progress and artifacts (a folder or an ``s3://`` prefix)
 ``TRINO_HOST`` …           see :class:`LakeConnection`
@@ -43,7 +45,7 @@ class LakeSettings(_Model):
 
 
 class Images(_Model):
-    """Image repositories; the tag or digest comes from the deployment: ``OL_IMAGE_TAG``."""
+    """Image repositories; the version comes from the deployment: ``OL_IMAGE_TAG`` and ``OL_IMAGE_DIGESTS``."""
 
     jobs: str
     dbt: str
@@ -66,17 +68,17 @@ class EnvironmentSettings(_Model):
     lake: LakeSettings
     airbyte_connection: str
     work_root: str
-    images: Images | None = None
+    images: Images
     alerts: Alerts
     pools: dict[str, Annotated[int, Field(gt=0)]]
     schema_suffix: str = ""
     image_tag: str = ""
+    image_digests: dict[str, str] = {}
 
     def image(self, key: str) -> str:
-        """The image to run, with its tag or digest. Raises ``ConfigError`` in an environment without images."""
-        if self.images is None:
-            raise ConfigError((Problem(f"environments.yml ({self.name.value})", "images", "nothing", "an image for every key, since runtime is pod"),))
-        return f"{getattr(self.images, key)}{'@' if self.image_tag.startswith('sha256:') else ':'}{self.image_tag}"
+        """The image to run, with its digest where the deployment knows it: a digest is always the same bytes, a tag is a promise."""
+        repository: str = getattr(self.images, key)
+        return f"{repository}@{self.image_digests[key]}" if key in self.image_digests else f"{repository}:{self.image_tag}"
 
     @property
     def work(self) -> str:
@@ -131,13 +133,35 @@ def _suffix(name: Environment, environ: Mapping[str, str]) -> str:
     return suffix
 
 
+def _runtime(name: Environment, configured: object, environ: Mapping[str, str]) -> object:
+    found = environ.get("OL_RUNTIME", "")
+    if not found:
+        return configured
+    if found not in {runtime.value for runtime in Runtime}:
+        raise _refuse("OL_RUNTIME", repr(found), ", ".join(runtime.value for runtime in Runtime), "OL_RUNTIME=pod")
+    if name is not Environment.LOCAL and found != configured:
+        raise _refuse("OL_RUNTIME", f"{found!r} beside OL_ENVIRONMENT={name.value}", "nothing: only on a laptop is there a choice")
+    return found
+
+
 def _image_tag(runtime: object, environ: Mapping[str, str]) -> str:
     tag = environ.get("OL_IMAGE_TAG", "")
     if not tag and runtime != Runtime.POD.value:
         return ""
-    if tag == "latest" or not re.fullmatch(r"[A-Za-z0-9_][A-Za-z0-9_.-]{0,127}|sha256:[0-9a-f]{64}", tag):
-        raise _refuse("OL_IMAGE_TAG", repr(tag), "a tag other than latest, or a digest: which version runs must be known", "OL_IMAGE_TAG=2026.11.20-3f2a1c0")
+    if tag == "latest" or not re.fullmatch(r"[A-Za-z0-9_][A-Za-z0-9_.-]{0,127}", tag):
+        raise _refuse("OL_IMAGE_TAG", repr(tag), "a tag other than latest: which version runs must be known", "OL_IMAGE_TAG=2026.11.20-3f2a1c0")
     return tag
+
+
+def _image_digests(name: Environment, environ: Mapping[str, str]) -> dict[str, str]:
+    text = environ.get("OL_IMAGE_DIGESTS", "")
+    found = dict(part.split("=", 1) for part in text.split(",") if "=" in part)
+    parts = [part for part in text.split(",") if part]
+    known = found.keys() <= Images.model_fields.keys() and all(re.fullmatch(r"sha256:[0-9a-f]{64}", digest) for digest in found.values())
+    if not known or len(found) != len(parts) or (name is Environment.PRODUCTION and found.keys() != Images.model_fields.keys()):
+        allowed = f"a digest for each of {', '.join(Images.model_fields)}" + (": in production all must be known" if name is Environment.PRODUCTION else "")
+        raise _refuse("OL_IMAGE_DIGESTS", repr(text), allowed, "OL_IMAGE_DIGESTS=dbt=sha256:9f86…,jobs=sha256:60fd…")
+    return found
 
 
 def read_environment(environ: Mapping[str, str]) -> EnvironmentSettings:
@@ -148,8 +172,9 @@ def read_environment(environ: Mapping[str, str]) -> EnvironmentSettings:
     if not isinstance(data.get(name.value), dict):
         raise ConfigError((Problem(path.name, name.value, repr(data.get(name.value)), f"an entry for {name.value}"),))
     settings = data[name.value]
-    suffix, tag = _suffix(name, environ), _image_tag(settings.get("runtime"), environ)
-    overrides = {"name": name.value, "schema_suffix": suffix, "image_tag": tag}
+    runtime = _runtime(name, settings.get("runtime"), environ)
+    overrides: dict[str, object] = {"name": name.value, "runtime": runtime, "schema_suffix": _suffix(name, environ), "image_tag": _image_tag(runtime, environ)}
+    overrides["image_digests"] = _image_digests(name, environ)
     if environ.get("OL_GRANULARITY"):
         overrides["granularity"] = environ["OL_GRANULARITY"]
     if environ.get("OL_WORK_ROOT"):

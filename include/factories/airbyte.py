@@ -40,6 +40,7 @@ def build_airbyte_dag(unit: AirbyteUnit, environment: EnvironmentSettings, wareh
         domain="dbt",
         profile=Profile.M,
         image="dbt",
+        long=True,
     )
     with DAG(
         unit.dag_id,

@@ -88,7 +88,7 @@ def _build_job(environment: EnvironmentSettings, dag_id: str, progress: str) -> 
         *("--run-key", "{{ run_id }}"),
         *("--artifacts", f"{environment.work}/dbt-artifacts/runs/{dag_id}/{{{{ run_id }}}}"),
     )
-    return JobSpec("dbt-build", arguments, domain="dbt", profile=Profile.M, image="dbt")
+    return JobSpec("dbt-build", arguments, domain="dbt", profile=Profile.M, image="dbt", long=True)
 
 
 class _Tasks:

@@ -17,6 +17,7 @@ class JobSpec:
     """What is run: ``python -m include.jobs <job> <arguments>``, how large, from which image, with whose rights and secrets.
 
     ``arguments`` may hold Jinja templates; ``image`` is a key of the environment's ``images``; ``domain`` names the service account.
+    A ``long`` job takes minutes: nothing waits for its pod but the triggerer. For one of seconds, handing over would cost more than the wait.
     """
 
     job: str
@@ -25,6 +26,7 @@ class JobSpec:
     profile: Profile = Profile.S
     image: str = "jobs"
     secrets: tuple[SecretRef, ...] = LAKE_SECRETS
+    long: bool = False
 
     def __post_init__(self) -> None:
         if not _DOMAIN.match(self.domain):

@@ -2,22 +2,30 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
+import logging
+from collections.abc import Iterator
 from typing import Any
 
+from airflow.providers.cncf.kubernetes.kubernetes_helper_functions import PodLaunchFailedException
 from airflow.providers.cncf.kubernetes.operators.pod import KubernetesPodOperator
 from airflow.providers.cncf.kubernetes.secret import Secret
 from airflow.providers.cncf.kubernetes.utils.xcom_sidecar import PodDefaults
+from airflow.sdk.exceptions import AirflowException, AirflowFailException
 from kubernetes.client import models as k8s
 
 from include.config.environments import EnvironmentSettings
-from include.contract import PERMANENT_EXIT, JobResult
+from include.contract import PERMANENT_EXIT, JobResult, read_line
+from include.pods.failures import failure_of
 from include.pods.job import RESULT_IN_POD, JobSpec
-from include.pods.outcome import publish_results, raise_for_exit
+from include.pods.outcome import JobError, publish_results, raise_for_exit
 from include.pods.profiles import PROFILES
 
 NAMESPACE = "ol-jobs"
+LAKE_CONFIG = "ol-lake"  # a ConfigMap of the platform's chart: where Trino and the catalog answer in this cluster
 LABELS = {"app.kubernetes.io/part-of": "ol-data-platform", "app.kubernetes.io/managed-by": "airflow"}
+NO_IMAGE = "Image cannot be pulled"  # the provider's words; it does not say them of a registry that is only busy
 RUN_AS = 50000  # the user of every image of ours; a number, so that the kubelet can verify runAsNonRoot
 
 # a shell that sleeps; a namespace with a quota refuses containers without limits
@@ -49,8 +57,16 @@ def _resources(spec: JobSpec) -> k8s.V1ResourceRequirements:
 def _variables(environment: EnvironmentSettings) -> list[k8s.V1EnvVar]:
     """What a job needs to find itself in the environment of its DAG. The cluster says for itself what it is: see ``OL_CLUSTER``."""
     marker = k8s.V1EnvVarSource(config_map_key_ref=k8s.V1ConfigMapKeySelector(name="ol-cluster", key="name", optional=True))
-    own = {"OL_ENVIRONMENT": environment.name.value, "OL_SCHEMA_SUFFIX": environment.schema_suffix, "OL_IMAGE_TAG": environment.image_tag}
+    digests = ",".join(f"{key}={digest}" for key, digest in sorted(environment.image_digests.items()))
+    own = {"OL_ENVIRONMENT": environment.name.value, "OL_SCHEMA_SUFFIX": environment.schema_suffix}
+    own |= {"OL_IMAGE_TAG": environment.image_tag, "OL_IMAGE_DIGESTS": digests}
     return [k8s.V1EnvVar(name=name, value=value) for name, value in own.items() if value] + [k8s.V1EnvVar(name="OL_CLUSTER", value_from=marker)]
+
+
+def _readable(_container: str, line: str) -> str:
+    """A job's log line for people; Airflow's log keeps the time itself."""
+    level, text = read_line(line)
+    return text if level <= logging.INFO else f"{logging.getLevelName(level)}: {text}"
 
 
 class PlatformPodOperator(KubernetesPodOperator):
@@ -74,6 +90,7 @@ class PlatformPodOperator(KubernetesPodOperator):
             cmds=command[:1],
             arguments=command[1:],
             env_vars=_variables(environment),
+            env_from=[k8s.V1EnvFromSource(config_map_ref=k8s.V1ConfigMapEnvSource(name=LAKE_CONFIG))],
             secrets=[Secret("env", ref.variable, ref.secret, ref.key) for ref in spec.secrets],
             labels={**LABELS, "ol/job": spec.job, "ol/domain": spec.domain, "ol/profile": spec.profile.value},
             service_account_name=f"job-{spec.domain}",
@@ -86,6 +103,9 @@ class PlatformPodOperator(KubernetesPodOperator):
             volume_mounts=[k8s.V1VolumeMount(name="scratch", mount_path="/tmp")],  # noqa: S108 - the only writable place of a read-only root
             do_xcom_push=True,  # the job contract: one JSON result
             durable=True,  # a restarted worker finds its pod again instead of starting a second one
+            deferrable=spec.long,
+            poll_interval=2,
+            log_formatter=_readable,
             startup_check_interval_seconds=1,  # the default of 5 s is half of a short job's life
             startup_timeout_seconds=600,  # a new node may have to start first
             log_events_on_failure=True,  # evictions and image errors are told by events only
@@ -105,27 +125,45 @@ class PlatformPodOperator(KubernetesPodOperator):
         return pod
 
     def execute(self, context: Any) -> str:
-        """Runs the pod, publishes the job's tables and returns the result as JSON."""
-        data = super().execute(context)
+        """Runs the pod, publishes the job's tables and returns the result as JSON. The wait for a long job goes to the triggerer.
+
+        Raises ``AirflowFailException`` for what another try cannot mend (the job's exit 64, an image that cannot be had) and
+        ``JobError`` with the cluster's reason (out of memory, evicted, its node gone) for what it may.
+        """
+        with self._causes():
+            data = super().execute(context)
+        return self._publish(context, data)
+
+    def trigger_reentry(self, context: Any, event: dict[str, Any]) -> str:
+        """As :meth:`execute`, from where the triggerer saw the pod end."""
+        with self._causes():
+            data = super().trigger_reentry(context, event)
+        return self._publish(context, data)
+
+    @contextlib.contextmanager
+    def _causes(self) -> Iterator[None]:
+        try:
+            yield
+        except PodLaunchFailedException as error:
+            if str(error).startswith(NO_IMAGE):
+                raise AirflowFailException(f"{self.spec.job}: {error}") from error
+            raise JobError(f"{self.spec.job}: {error}") from error
+
+    def _publish(self, context: Any, data: Any) -> str:
+        if data is None:
+            raise JobError(f"{self.spec.job} ended with exit code 0 but left no result")
         result = JobResult.from_json(data if isinstance(data, str) else json.dumps(data))
         publish_results(context, list(self.outlets), self.publish_from, result)
         return result.to_json()
 
     def cleanup(self, pod: k8s.V1Pod, remote_pod: k8s.V1Pod | None, xcom_result: dict[str, Any] | None = None, context: Any = None) -> None:
-        """As the provider's, but a job's exit 64 fails the task at once instead of using up its retries."""
-        code = exit_code(remote_pod, self.base_container_name)
+        """As the provider's, but its failure says the reason, and a job's exit 64 fails the task at once instead of using up its retries."""
+        failure = failure_of(remote_pod, self.base_container_name, self.spec.profile.value)
         try:
             super().cleanup(pod, remote_pod, xcom_result, context)
-        except Exception as error:
-            if code == PERMANENT_EXIT:
-                raise_for_exit(code, self.spec.job, str(error))
-            raise
-
-
-def exit_code(pod: k8s.V1Pod | None, container: str) -> int | None:
-    """The exit code of a pod's container, or ``None`` while it has none."""
-    statuses = pod.status.container_statuses if pod is not None and pod.status is not None else None
-    for status in statuses or ():
-        if status.name == container and status.state is not None and status.state.terminated is not None:
-            return int(status.state.terminated.exit_code)
-    return None
+        except AirflowException as error:
+            if failure is None:
+                raise
+            if failure.exit_code == PERMANENT_EXIT:
+                raise_for_exit(PERMANENT_EXIT, self.spec.job, failure.reason)
+            raise JobError(f"{self.spec.job}: {failure.reason}") from error

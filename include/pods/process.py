@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import logging
 import os
 import signal
@@ -11,6 +10,7 @@ import sys
 import tempfile
 import time
 from collections import deque
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -18,12 +18,11 @@ from airflow.sdk import BaseOperator
 from airflow.sdk.exceptions import AirflowFailException
 
 from include.config.files import ROOT
-from include.contract import JobResult
+from include.contract import JobResult, read_line
 from include.pods.job import JobSpec
 from include.pods.outcome import JobError, publish_results, raise_for_exit
 
 GRACE_SECONDS = 10
-LEVELS = {"debug": logging.DEBUG, "info": logging.INFO, "warning": logging.WARNING, "error": logging.ERROR, "critical": logging.CRITICAL}
 
 
 class ProcessJob:
@@ -59,7 +58,7 @@ class ProcessJob:
         tail: deque[str] = deque(maxlen=5)
         last_error = ""
         for line in child.stdout or ():
-            level, text = _parse(line.rstrip("\n"))
+            level, text = read_line(line.rstrip("\n"))
             self.log.log(level, "%s", text)
             tail.append(text)
             if level >= logging.ERROR:
@@ -90,18 +89,6 @@ def _signal_group(group: int, number: int) -> bool:
     return True
 
 
-def _parse(line: str) -> tuple[int, str]:
-    """A job's log line as level and text; anything that is not one of its JSON lines is passed on as it is."""
-    if line.startswith("{"):
-        try:
-            data = json.loads(line)
-            text = f"{data['event']}\n{data['exception']}" if "exception" in data else str(data["event"])
-            return LEVELS.get(data["level"], logging.INFO), text
-        except (ValueError, KeyError, TypeError):
-            pass
-    return logging.INFO, line
-
-
 class ProcessJobOperator(BaseOperator):
     """Runs one job as a child process.
 
@@ -121,7 +108,7 @@ class ProcessJobOperator(BaseOperator):
 
     def execute(self, context: Any) -> str:
         """Runs the job, publishes its tables and returns its result as JSON."""
-        spec = JobSpec(self.spec.job, tuple(self.arguments), self.spec.domain, self.spec.profile, self.spec.image, self.spec.secrets)
+        spec = replace(self.spec, arguments=tuple(self.arguments))
         self._running = ProcessJob(spec, self.log)
         result = self._running.run()
         publish_results(context, list(self.outlets), self.publish_from, result)

@@ -17,7 +17,8 @@ class SecretRef:
     key: str
 
 
+# The password's variable has the prefix that makes dbt keep its value out of logs and artifacts.
 LAKE_SECRETS = (
     SecretRef("TRINO_USER", "lake-credentials", "trino-user"),
-    SecretRef("TRINO_PASSWORD", "lake-credentials", "trino-password"),
+    SecretRef("DBT_ENV_SECRET_TRINO_PASSWORD", "lake-credentials", "trino-password"),
 )

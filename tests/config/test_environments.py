@@ -14,6 +14,7 @@ from include.config.files import ROOT, UNITS
 from include.config.vocabulary import Environment, Granularity, Layer, Runtime
 
 TAG = "2026.11.20-3f2a1c0"
+DIGESTS = "dbt=sha256:" + "0d" * 32 + ",jobs=sha256:" + "0f" * 32
 # OL_ENVIRONMENT, OL_CLUSTER, OL_SCHEMA_SUFFIX (None: not set) → the environment, or the variable that is refused
 COMBINATIONS: tuple[tuple[str | None, str | None, str | None, str], ...] = (
     (None, None, None, "local"),
@@ -51,7 +52,7 @@ COMBINATIONS: tuple[tuple[str | None, str | None, str | None, str], ...] = (
 
 
 def variables(environment: str | None, cluster: str | None, suffix: str | None) -> dict[str, str]:
-    named = {"OL_ENVIRONMENT": environment, "OL_CLUSTER": cluster, "OL_SCHEMA_SUFFIX": suffix, "OL_IMAGE_TAG": TAG}
+    named = {"OL_ENVIRONMENT": environment, "OL_CLUSTER": cluster, "OL_SCHEMA_SUFFIX": suffix, "OL_IMAGE_TAG": TAG, "OL_IMAGE_DIGESTS": DIGESTS}
     return {name: value for name, value in named.items() if value is not None}
 
 
@@ -99,6 +100,22 @@ def test_overrides() -> None:
         read_environment({"OL_GRANULARITY": "task"})
 
 
+def test_a_laptop_may_run_its_jobs_in_a_cluster() -> None:
+    settings = read_environment({"OL_RUNTIME": "pod", "OL_IMAGE_TAG": TAG})
+    assert (settings.runtime, settings.image("jobs")) == (Runtime.POD, f"ol-data-platform/jobs:{TAG}")
+    with pytest.raises(ConfigError, match="OL_IMAGE_TAG"):
+        read_environment({"OL_RUNTIME": "pod"})
+    with pytest.raises(ConfigError, match="OL_RUNTIME: found 'docker'; allowed: pod, process"):
+        read_environment({"OL_RUNTIME": "docker"})
+
+
+@pytest.mark.parametrize("name", ["branch", "qa", "production"])
+def test_other_environments_run_their_jobs_in_pods_and_nothing_else(name: str) -> None:
+    given = variables(name, "production" if name == "production" else None, "pr_1" if name == "branch" else None)
+    with pytest.raises(ConfigError, match="only on a laptop is there a choice"):
+        read_environment({**given, "OL_RUNTIME": "process"})
+
+
 def test_an_environment_that_the_file_does_not_know_raises(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (tmp_path / "environments.yml").write_text("local: {}\n", encoding="utf-8")
     monkeypatch.setattr(environments, "UNITS", tmp_path)
@@ -110,7 +127,6 @@ def test_an_environment_that_the_file_does_not_know_raises(tmp_path: Path, monke
 def test_what_each_environment_promises(name: Environment) -> None:
     cluster, suffix = "production" if name is Environment.PRODUCTION else None, "pr_1" if name is Environment.BRANCH else None
     settings = read_environment(variables(name.value, cluster, suffix))
-    assert (settings.images is not None) == (settings.runtime is Runtime.POD), "pods need images"
     assert settings.pools
     if name is Environment.PRODUCTION:
         assert settings.alerts.slack_channel, "failures in production are told to somebody"
@@ -161,11 +177,23 @@ def test_pods_need_the_version_of_their_images(tag: str | None) -> None:
 
 
 def test_images() -> None:
-    assert read_environment({"OL_ENVIRONMENT": "qa", "OL_IMAGE_TAG": TAG}).image("dbt") == f"ol-data-platform/dbt:{TAG}"
+    qa = {"OL_ENVIRONMENT": "qa", "OL_IMAGE_TAG": TAG}
+    assert read_environment(qa).image("dbt") == f"ol-data-platform/dbt:{TAG}"
     digest = "sha256:" + "0f" * 32
-    assert read_environment({"OL_ENVIRONMENT": "qa", "OL_IMAGE_TAG": digest}).image("jobs") == f"ol-data-platform/jobs@{digest}"
-    with pytest.raises(ConfigError, match="images: found nothing"):
-        read_environment({}).image("jobs")
+    known = read_environment({**qa, "OL_IMAGE_DIGESTS": f"jobs={digest}"})
+    assert (known.image("jobs"), known.image("dbt")) == (f"ol-data-platform/jobs@{digest}", f"ol-data-platform/dbt:{TAG}")
+
+
+@pytest.mark.parametrize("text", ["jobs", "jobs=latest", "jobs=sha256:12", "tools=sha256:" + "0f" * 32, "jobs=sha256:" + "0f" * 32 + ",dbt"])
+def test_a_digest_that_is_none_is_refused(text: str) -> None:
+    with pytest.raises(ConfigError, match=r"OL_IMAGE_DIGESTS: found .*; allowed: a digest for each of jobs, dbt"):
+        read_environment({"OL_ENVIRONMENT": "qa", "OL_IMAGE_TAG": TAG, "OL_IMAGE_DIGESTS": text})
+
+
+def test_production_runs_only_what_is_known_by_its_digest() -> None:
+    given = variables("production", "production", None)
+    with pytest.raises(ConfigError, match="in production all must be known"):
+        read_environment({**given, "OL_IMAGE_DIGESTS": ""})
 
 
 def test_airbyte_application() -> None:

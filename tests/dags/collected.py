@@ -21,12 +21,20 @@ from include.lake.manifest import MANIFEST
 
 FILES = sorted(path for path in (ROOT / "dags").rglob("*.py"))
 TAG = "2026.11.20-3f2a1c0"
+DIGESTS = {"dbt": "sha256:" + "0d" * 32, "jobs": "sha256:" + "0f" * 32}
+VERSION = {"OL_IMAGE_TAG": TAG, "OL_IMAGE_DIGESTS": ",".join(f"{key}={digest}" for key, digest in DIGESTS.items())}
 ENVIRONMENTS: dict[str, dict[str, str]] = {
     "local": {"OL_ENVIRONMENT": "local"},
     "local-area": {"OL_ENVIRONMENT": "local", "OL_GRANULARITY": "area"},
+    "local-pods": {"OL_ENVIRONMENT": "local", "OL_RUNTIME": "pod", "OL_IMAGE_TAG": TAG},
     "branch": {"OL_ENVIRONMENT": "branch", "OL_SCHEMA_SUFFIX": "pr_1523", "OL_IMAGE_TAG": TAG},
     "qa": {"OL_ENVIRONMENT": "qa", "OL_IMAGE_TAG": TAG},
-    "production": {"OL_ENVIRONMENT": "production", "OL_CLUSTER": "production", "OL_IMAGE_TAG": TAG},
+    "production": {
+        "OL_ENVIRONMENT": "production",
+        "OL_CLUSTER": "production",
+        "OL_IMAGE_TAG": TAG,
+        "OL_IMAGE_DIGESTS": ",".join(map("=".join, DIGESTS.items())),
+    },
 }
 WANTED = "airbyte__mitxpro__app_postgres"
 BROKEN = "mitxpro__app_postgres"

@@ -11,7 +11,7 @@ import pytest
 
 from include.config.environments import read_environment
 from include.config.vocabulary import Runtime
-from tests.dags.collected import ENVIRONMENTS, TAG, dags_of, settings_of
+from tests.dags.collected import DIGESTS, ENVIRONMENTS, TAG, dags_of, settings_of
 
 PODS = [name for name in ENVIRONMENTS if settings_of(name).runtime is Runtime.POD]
 # Pod Security Standard `restricted`: https://kubernetes.io/docs/concepts/security/pod-security-standards/
@@ -98,7 +98,7 @@ def test_every_pod_passes(name: str, check: str) -> None:
 
 
 def test_there_are_environments_with_pods() -> None:
-    assert set(PODS) == {"branch", "qa", "production"}
+    assert set(PODS) == {"local-pods", "branch", "qa", "production"}
 
 
 @pytest.mark.parametrize("name", PODS)
@@ -129,7 +129,8 @@ def test_a_pod_finds_itself_in_the_environment_of_its_dag(name: str) -> None:
         (marker,) = [variable for variable in base["env"] if variable["name"] == "OL_CLUSTER"]
         assert set(marker["valueFrom"]) == {"configMapKeyRef"}, "the cluster speaks for itself: two markers, from two places"
         settings = read_environment({**environ, "OL_CLUSTER": cluster})
-        assert settings.model_dump(exclude={"granularity"}) == settings_of(name).model_dump(exclude={"granularity"}), pod_id
+        where_it_was_made = {"granularity", "runtime"}
+        assert settings.model_dump(exclude=where_it_was_made) == settings_of(name).model_dump(exclude=where_it_was_made), pod_id
 
 
 @pytest.mark.parametrize("name", PODS)
@@ -137,7 +138,9 @@ def test_pods_are_labelled_and_run_what_was_deployed(name: str) -> None:
     for pod_id, pod in pods(name).items():
         labels = pod["metadata"]["labels"]
         assert labels.keys() >= {"app.kubernetes.io/part-of", "app.kubernetes.io/managed-by", "ol/job", "ol/domain", "ol/profile"}, pod_id
-        assert containers(pod)[0]["image"].endswith(f":{TAG}")
+        image = containers(pod)[0]["image"]
+        expected = [f"ol-data-platform/{key}@{digest}" if name == "production" else f"ol-data-platform/{key}:{TAG}" for key, digest in DIGESTS.items()]
+        assert image in expected, f"{pod_id} runs {image}"
 
 
 @pytest.mark.parametrize(
