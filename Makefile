@@ -1,7 +1,7 @@
 # The platform on this machine. Needs Python 3.11 and make; everything else comes from PyPI and Maven Central.
 .POSIX:
 .SUFFIXES:
-.PHONY: help setup demo up down clean lake model status test lint lock golden bench setup-dev install manifest
+.PHONY: help setup demo up down clean lake model status test lint lock golden bench images setup-dev install manifest
 
 BASE_PYTHON = python3.11
 VENV = .venv
@@ -10,6 +10,8 @@ UV = $(VENV)/uv/bin/uv
 LOCAL = $(PYTHON) -m include.local
 DBT = include/dbt/open_learning
 MANIFEST = $(DBT)/target/manifest.json
+IMAGES = airflow jobs dbt
+BUILD = docker build
 
 help: ## this list
 	@sed -n -e 's/\$$\$$/$$/g' -e 's/^\([a-z-]*\):.*## /\1\t/p' Makefile | while IFS='	' read -r name text; do printf '  make %-10s %s\n' "$$name" "$$text"; done
@@ -58,6 +60,15 @@ bench: setup-dev manifest ## all benchmarks, or one: make bench ID=P1
 lock: $(UV) ## resolve requirements*.in into requirements*.txt with hashes
 	@$(UV) pip compile -q requirements.in -o requirements.txt --generate-hashes --python-version 3.11 --custom-compile-command "make lock"
 	@$(UV) pip compile -q requirements-dev.in -c requirements.txt -o requirements-dev.txt --generate-hashes --python-version 3.11 --custom-compile-command "make lock"
+	@for image in $(IMAGES); do \
+	  $(UV) pip compile -q images/$$image/requirements.in -c requirements.txt -o images/$$image/requirements.txt \
+	    --generate-hashes --python-version 3.11 --custom-compile-command "make lock" || exit 1; done
+
+# BUILD is any builder with docker's flags (docker build, podman build, buildah bud). The base image is pinned at the build, for example with
+# BUILD='docker build --build-context python:3.11-slim=docker-image://python@sha256:…'
+images: setup manifest ## build the images: make images TAG=2026.11.20-3f2a1c0
+	@test -n "$(TAG)" || { echo "which tag? for example: make images TAG=$$(date +%Y.%m.%d)-$$(git rev-parse --short HEAD)" >&2; exit 1; }
+	@for image in $(IMAGES); do $(BUILD) -f images/$$image/Dockerfile -t ol-data-platform/$$image:$(TAG) . || exit 1; done
 
 # Installed is what the stamp holds a copy of, so nothing is done while the lists stay as they are. Once the development
 # tools are there they stay: going back and forth between the two lists would install and remove them every time.
