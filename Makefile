@@ -1,7 +1,7 @@
 # The platform on this machine. Needs Python 3.11 and make; everything else comes from PyPI and Maven Central.
 .POSIX:
 .SUFFIXES:
-.PHONY: help setup demo up down clean lake model status test lint lock golden bench images setup-dev install manifest
+.PHONY: help setup demo up down clean lake model status test test-faults test-kubernetes helm-check lint lock golden bench images setup-dev install manifest
 
 BASE_PYTHON = python3.11
 VENV = .venv
@@ -40,7 +40,15 @@ status: ## what runs
 
 # the kills under the whole lane take several demos each: make test-faults
 test: lint ## lint, types, import rules and all tests
-	@$(PYTHON) -m pytest --ignore tests/faults/test_lane_kills.py
+	@$(PYTHON) -m pytest --ignore tests/faults/test_lane_kills.py --ignore tests/helm --ignore tests/kubernetes
+
+# takes addresses alone: KUBECONFIG, OL_IMAGE_TAG (the images' tag in that cluster), OL_CHART_SCHEMA (see helm-check)
+test-kubernetes: setup-dev manifest helm-check ## the tests on a real cluster: make test-kubernetes KUBECONFIG=… OL_IMAGE_TAG=…
+	@$(PYTHON) -m pytest tests/kubernetes
+
+# OL_CHART_SCHEMA is values.schema.json of the official chart: helm pull apache-airflow/airflow --version 1.22.0 --untar
+helm-check: setup-dev manifest ## values against the official chart's schema, our chart against an API server
+	@$(PYTHON) -m pytest tests/helm
 
 test-faults: setup-dev manifest ## the kill tests with all their rounds; takes long
 	@$(PYTHON) -m pytest tests/faults --fault-rounds 20

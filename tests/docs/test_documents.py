@@ -13,6 +13,7 @@ from include.config.load import load_units_strictly
 from include.config.vocabulary import Environment
 from include.factories.airbyte import build_airbyte_dag
 from include.lake.manifest import load_warehouse
+from include.pods.profiles import PROFILES
 
 DOCUMENTS = [ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md"))]
 BLOCK = re.compile(r"^```(\w*)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
@@ -71,3 +72,9 @@ def test_the_example_of_a_connection_becomes_its_dag(tmp_path: Path) -> None:
     assert dag.dag_id == f"airbyte__{EXAMPLE}"
     assert set(dag.task_ids) >= {"sync", "verify"}
     assert [outlet.uri.rpartition("/")[2] for outlet in dag.get_task("verify").outlets] == ["raw__bootcamps__app__postgres__applications_application"]
+
+
+def test_the_table_of_profiles_is_what_jobs_get() -> None:
+    text = (ROOT / "docs/howto/change-a-compute-profile.md").read_text(encoding="utf-8")
+    rows = {row[0]: row[1:] for row in re.findall(r"^\| ([a-z]+) \| (\w+) \((\d+)\) \| (\w+) \| (\w+) \|$", text, re.MULTILINE)}
+    assert rows == {profile.value: (of.cpu, of.cpu_limit, of.memory, of.disk) for profile, of in PROFILES.items()}

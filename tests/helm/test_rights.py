@@ -1,0 +1,131 @@
+"""Who may do what with the Kubernetes API, and who may speak to whom: computed from what the chart renders."""
+
+from __future__ import annotations
+
+import pytest
+
+from include.pods.operator import NAMESPACE
+from tests.helm.charts import ADDRESSES, ENVIRONMENTS, RELEASE_NAMESPACE, Values, merged, objects, platform_deployed, platform_objects
+
+LAUNCH = {"create", "delete", "get", "list", "patch", "watch"}
+# account → namespace/resource → verbs, and nothing else
+RIGHTS = {
+    "airflow-scheduler": {
+        f"{RELEASE_NAMESPACE}/pods": LAUNCH,
+        f"{NAMESPACE}/pods": LAUNCH,
+        f"{NAMESPACE}/pods/log": {"get"},
+        f"{NAMESPACE}/pods/exec": {"create", "get"},
+        f"{NAMESPACE}/events": {"list", "watch"},
+    },
+    "airflow-worker": {
+        f"{NAMESPACE}/pods": LAUNCH,
+        f"{NAMESPACE}/pods/log": {"get"},
+        f"{NAMESPACE}/pods/exec": {"create", "get"},
+        f"{NAMESPACE}/events": {"list", "watch"},
+    },
+    "airflow-triggerer": {
+        f"{NAMESPACE}/pods": {"delete", "get", "list", "watch"},
+        f"{NAMESPACE}/pods/log": {"get"},
+        f"{NAMESPACE}/events": {"list", "watch"},
+    },
+    "airflow-api-server": {f"{RELEASE_NAMESPACE}/pods": {"get", "list"}, f"{RELEASE_NAMESPACE}/pods/log": {"get"}},
+}
+
+
+def rights(documents: list[Values]) -> dict[str, dict[str, set[str]]]:
+    roles = {(one["metadata"]["namespace"], one["metadata"]["name"]): one["rules"] for one in documents if one["kind"] == "Role"}
+    found: dict[str, dict[str, set[str]]] = {}
+    for binding in (one for one in documents if one["kind"] == "RoleBinding"):
+        namespace = binding["metadata"]["namespace"]
+        for subject in binding["subjects"]:
+            assert subject["namespace"] == RELEASE_NAMESPACE, "no job has rights"
+            for rule in roles[namespace, binding["roleRef"]["name"]]:
+                for resource in rule["resources"]:
+                    found.setdefault(subject["name"], {}).setdefault(f"{namespace}/{resource}", set()).update(rule["verbs"])
+    return found
+
+
+@pytest.mark.parametrize("environment", ENVIRONMENTS)
+def test_rights_are_exactly_these(environment: str) -> None:
+    documents = platform_objects(environment)
+    assert rights(documents) == RIGHTS
+    assert {"ClusterRole", "ClusterRoleBinding"}.isdisjoint(one["kind"] for one in documents)
+    accounts = [one for one in documents if one["kind"] == "ServiceAccount"]
+    assert all(one["automountServiceAccountToken"] is False for one in accounts)
+
+
+# --- networks ---------------------------------------------------------------------------------------------------------------------
+
+Edge = tuple[str, str, int]
+
+
+def peer_name(peer: Values) -> str:
+    if "podSelector" in peer and "namespaceSelector" not in peer:
+        return str(peer["podSelector"]["matchLabels"]["ol/role"])
+    if "ipBlock" in peer:
+        return next((name for name, cidr in ADDRESSES.items() if cidr == peer["ipBlock"]["cidr"]), peer["ipBlock"]["cidr"])
+    return str(peer["namespaceSelector"]["matchLabels"]["kubernetes.io/metadata.name"])
+
+
+def edges(documents: list[Values], namespace: str, direction: str) -> set[Edge]:
+    """``(from, to, port)`` of everything that policies of a namespace allow in one direction."""
+    found = set()
+    for policy in documents:
+        if policy["kind"] != "NetworkPolicy" or policy["metadata"]["namespace"] != namespace:
+            continue
+        own = next(iter(policy["spec"]["podSelector"].get("matchLabels", {"": ""}).values()))
+        for rule in policy["spec"].get(direction) or []:
+            peers = rule["to" if direction == "egress" else "from"]
+            assert peers, "an empty list would mean everybody"
+            assert rule["ports"], "and no ports every port"
+            for peer in peers:
+                ends = (own, peer_name(peer)) if direction == "egress" else (peer_name(peer), own)
+                found |= {(*ends, port["port"]) for port in rule["ports"]}
+    return found
+
+
+def without_dns(found: set[Edge]) -> set[Edge]:
+    return {edge for edge in found if edge[2] != 53}
+
+
+@pytest.mark.parametrize("environment", ENVIRONMENTS)
+@pytest.mark.parametrize("namespace", [RELEASE_NAMESPACE, NAMESPACE])
+def test_all_pods_are_denied_first(environment: str, namespace: str) -> None:
+    (deny,) = [
+        one
+        for one in platform_objects(environment)
+        if one["kind"] == "NetworkPolicy" and one["metadata"].get("namespace") == namespace and not one["spec"]["podSelector"]
+    ]
+    assert deny["spec"] == {"podSelector": {}, "policyTypes": ["Ingress", "Egress"]}
+
+
+@pytest.mark.parametrize("environment", ["qa", "production"])
+def test_edges_of_airflow(environment: str) -> None:
+    documents = platform_objects(environment)
+    out = without_dns(edges(documents, RELEASE_NAMESPACE, "egress"))
+    assert {(one, port) for one, other, port in out if other == "postgres"} == {("pgbouncer", 5432), ("migration", 5432)}
+    assert {one for one, other, _ in out if other == "pgbouncer"} == {"scheduler", "api-server", "dag-processor", "triggerer"}
+    assert {other for one, other, _ in out if one == "worker"} == {"api-server", "kubernetes", "objectStore", "airbyte"}
+    assert {other for one, other, _ in out if one == "dag-processor"} == {"pgbouncer", "slack"}
+    inside = {edge for edge in out if edge[1] not in ADDRESSES}
+    assert inside == edges(documents, RELEASE_NAMESPACE, "ingress"), "what one may open, the other must accept"
+
+
+def test_edges_of_jobs() -> None:
+    documents = platform_objects("production")
+    out = edges(documents, NAMESPACE, "egress")
+    assert {other for _, other, port in out if port == 53} == {"kube-system"}
+    assert without_dns(out) == {(domain, name, 443) for domain in ("dbt", "lakehouse") for name in ("trino", "objectStore", "catalog")}
+    assert edges(documents, NAMESPACE, "ingress") == set()
+
+
+def test_a_worker_that_reaches_postgres_is_found() -> None:
+    documents = objects(merged(platform_deployed("qa"), {"edges": {"worker": ["api-server", "postgres"]}}))
+    assert ("worker", "postgres", 5432) in edges(documents, RELEASE_NAMESPACE, "egress")
+
+
+def test_callers_from_outside_are_let_in_by_value() -> None:
+    callers = {"api": [{"ipBlock": {"cidr": "198.51.100.0/24"}}], "metrics": [{"ipBlock": {"cidr": "203.0.113.0/24"}}]}
+    before = edges(platform_objects("qa"), RELEASE_NAMESPACE, "ingress")
+    after = edges(objects(merged(platform_deployed("qa"), {"callers": callers})), RELEASE_NAMESPACE, "ingress")
+    assert after - before == {("198.51.100.0/24", "api-server", 8080), ("203.0.113.0/24", "pgbouncer", 9127)}

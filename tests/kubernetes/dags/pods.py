@@ -1,0 +1,53 @@
+"""Airflow DAGs of the pod tests: each runs one pod that ends in a way of its own."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from datetime import timedelta
+
+from airflow.sdk import DAG
+
+from include.config.environments import current_environment
+from include.config.vocabulary import Owner, Profile, Tier
+from include.pods.job import JobSpec
+from include.pods.tasks import job_task
+from include.policies import START_DATE, default_args
+
+HEAD = """
+import json, os, pathlib, sys, time
+def say(level, text): print(json.dumps({"level": level, "event": text}), flush=True)
+def done(**facts): pathlib.Path(sys.argv[1]).write_text(json.dumps({"tables": {}, "facts": facts, "links": {}}))
+"""
+SCRIPTS = {
+    "success": "say('info', 'the first line'); say('warning', 'the second line'); done(user=os.getuid(), host=os.environ['TRINO_HOST'])",
+    "permanent": "say('error', 'the column is gone'); sys.exit(64)",
+    "transient": "say('error', 'the lake is away'); sys.exit(75)",
+    "out_of_memory": "held = bytearray(600 << 20); held[::4096] = b'x' * len(held[::4096]); done()",
+    "no_image": "done()",
+    "no_result": "pass",
+    "writes_root": "open('/opt/platform/x', 'w')",
+    "sleeps": "say('info', 'asleep'); time.sleep(120); done()",
+}
+
+
+@dataclass(frozen=True)
+class Script(JobSpec):
+    """A job's pod with a script in the job's place."""
+
+    script: str = ""
+
+    def command(self, result: str, python: str = "python") -> list[str]:
+        """The script's command line."""
+        return [python, "-c", HEAD + self.script, result]
+
+
+environment = current_environment()
+for name, script in SCRIPTS.items():
+    for long in (False, True):
+        spec = Script(job=name.replace("_", "-"), arguments=(), domain="lakehouse", profile=Profile.XS, secrets=(), long=long, script=script)
+        here = environment.model_copy(update={"image_tag": "no-such-version"}) if name == "no_image" else environment
+        dag_id = f"{name}__{'deferred' if long else 'waiting'}"
+        arguments = {**default_args(Owner.DATA_PLATFORM, Tier.THREE), "retries": 1, "retry_delay": timedelta(seconds=1)}
+        with DAG(dag_id, schedule=None, start_date=START_DATE, default_args=arguments, auto_register=False) as dag:
+            job_task(replace(spec), here, task_id="pod")
+        globals()[dag_id] = dag

@@ -1,0 +1,119 @@
+"""The one operator against a real kubelet: how pods end, and what Airflow makes of it, waiting on a worker or in the triggerer."""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import pytest
+
+from include.local.airflow_api import TERMINAL, AirflowApi, Task
+from tests.kubernetes.cluster import Cluster
+
+WAYS = ("waiting", "deferred")
+DEADLINE = 300.0
+pytestmark = pytest.mark.kubernetes
+
+
+@dataclass(frozen=True)
+class Ended:
+    """A run's only task at its end, its log, and what it returned."""
+
+    state: str
+    tries: int
+    log: str
+    result: dict[str, Any]
+
+
+def ended(api: AirflowApi, dag_id: str, run_id: str) -> Ended:
+    task = finished(api, dag_id, run_id)
+    lines = [line for number in range(1, task.try_number + 1) for line in api.log_lines(dag_id, run_id, Task("pod", task.state, number, 0.0))]
+    path = f"/dags/{dag_id}/dagRuns/{run_id}/taskInstances/pod/xcomEntries/return_value"
+    returned = api.call("GET", path, allow=(404,))
+    return Ended(task.state, task.try_number, "\n".join(json.dumps(line) for line in lines), json.loads(returned["value"]) if returned else {})
+
+
+def finished(api: AirflowApi, dag_id: str, run_id: str) -> Task:
+    deadline = time.monotonic() + DEADLINE
+    while time.monotonic() < deadline:
+        if api.call("GET", f"/dags/{dag_id}/dagRuns/{run_id}")["state"] in TERMINAL:
+            return api.tasks(dag_id, run_id)[0]
+        time.sleep(0.5)
+    return pytest.fail(f"{dag_id} did not end within {DEADLINE:.0f} s")
+
+
+@pytest.fixture(scope="module")
+def started(airflow: AirflowApi) -> dict[str, str]:
+    """Run id by DAG id, of all cases but those that a test has to catch alive: triggered at once, since most of their time is waiting."""
+    cases = ("success", "permanent", "transient", "out_of_memory", "no_image", "no_result", "writes_root")
+    names = {f"{case}__{way}" for case in (*cases, "sleeps") for way in WAYS}
+    airflow.wait_for_dags(names, 120)
+    for name in names:
+        airflow.unpause(name)
+    return {f"{case}__{way}": airflow.trigger(f"{case}__{way}") for case in cases for way in WAYS}
+
+
+@pytest.fixture
+def run(airflow: AirflowApi, started: dict[str, str]) -> Callable[[str], Ended]:
+    return lambda dag_id: ended(airflow, dag_id, started[dag_id])
+
+
+@pytest.mark.parametrize("way", WAYS)
+def test_a_job_that_succeeds_hands_over_its_result_and_its_log(way: str, run: Callable[[str], Ended], cluster: Cluster) -> None:
+    found = run(f"success__{way}")
+    assert (found.state, found.tries) == ("success", 1)
+    assert found.result["facts"]["user"] == 50000
+    assert found.result["facts"]["host"], "the lake's address comes from the cluster"
+    assert "the first line" in found.log
+    assert "WARNING: the second line" in found.log
+    assert cluster.pods(f"dag_id=success__{way}") == []
+
+
+@pytest.mark.parametrize("way", WAYS)
+def test_a_permanent_failure_is_not_tried_again(way: str, run: Callable[[str], Ended]) -> None:
+    found = run(f"permanent__{way}")
+    assert (found.state, found.tries) == ("failed", 1)
+    assert "failed for good" in found.log
+    assert "the column is gone" in found.log
+
+
+@pytest.mark.parametrize("way", WAYS)
+@pytest.mark.parametrize(
+    ("case", "reason"),
+    [
+        ("transient", "exit code 75"),
+        ("out_of_memory", "OOMKilled: it needed more memory than profile xs has"),
+        ("no_result", "left no result"),
+        ("writes_root", "Read-only file system"),
+    ],
+)
+def test_what_may_mend_itself_is_tried_again_with_its_reason(case: str, reason: str, way: str, run: Callable[[str], Ended]) -> None:
+    found = run(f"{case}__{way}")
+    assert (found.state, found.tries) == ("failed", 2)
+    assert reason in found.log
+
+
+@pytest.mark.parametrize("way", WAYS)
+def test_an_image_that_is_not_there_fails_at_once(way: str, run: Callable[[str], Ended]) -> None:
+    found = run(f"no_image__{way}")
+    assert (found.state, found.tries) == ("failed", 1)
+    assert "Image cannot be pulled" in found.log
+    assert "no-such-version" in found.log
+
+
+@pytest.mark.parametrize("way", WAYS)
+def test_a_pod_that_is_taken_away_is_started_again(way: str, airflow: AirflowApi, started: dict[str, str], cluster: Cluster) -> None:
+    run_id = airflow.trigger(f"sleeps__{way}")
+    (pod,) = cluster.wait_for("no pod runs", lambda: running(cluster, way))
+    cluster.core.delete_namespaced_pod(pod.metadata.name, pod.metadata.namespace, grace_period_seconds=0)
+    (second,) = cluster.wait_for("no second pod", lambda: [one for one in running(cluster, way) if one.metadata.uid != pod.metadata.uid], 150)
+    assert second.metadata.labels["try_number"] == "2"
+    airflow.call("PATCH", f"/dags/sleeps__{way}/dagRuns/{run_id}", json={"state": "failed"})
+    cluster.wait_for("the pod outlives its task", lambda: not cluster.pods(f"dag_id=sleeps__{way}"), 90)
+
+
+def running(cluster: Cluster, way: str) -> list[Any]:
+    return [pod for pod in cluster.pods(f"dag_id=sleeps__{way}") if pod.status.phase == "Running" and pod.metadata.deletion_timestamp is None]
