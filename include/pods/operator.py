@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 import json
 import logging
 from collections.abc import Iterator
+from datetime import datetime
 from typing import Any
 
+import pendulum
 from airflow.providers.cncf.kubernetes.kubernetes_helper_functions import PodLaunchFailedException
 from airflow.providers.cncf.kubernetes.operators.pod import KubernetesPodOperator
 from airflow.providers.cncf.kubernetes.secret import Secret
+from airflow.providers.cncf.kubernetes.utils.pod_manager import PodLaunchTimeoutException
 from airflow.providers.cncf.kubernetes.utils.xcom_sidecar import PodDefaults
 from airflow.sdk.exceptions import AirflowException, AirflowFailException
 from kubernetes.client import models as k8s
@@ -23,9 +27,11 @@ from include.pods.outcome import JobError, publish_results, raise_for_exit
 from include.pods.profiles import PROFILES
 
 NAMESPACE = "ol-jobs"
+PRIORITY = "ol-batch"  # of the platform's chart: below what keeps Airflow running
 LAKE_CONFIG = "ol-lake"  # a ConfigMap of the platform's chart: where Trino and the catalog answer in this cluster
 LABELS = {"app.kubernetes.io/part-of": "ol-data-platform", "app.kubernetes.io/managed-by": "airflow"}
 NO_IMAGE = "Image cannot be pulled"  # the provider's words; it does not say them of a registry that is only busy
+SOON = 20  # seconds; a node that has to be made first takes minutes
 RUN_AS = 50000  # the user of every image of ours; a number, so that the kubelet can verify runAsNonRoot
 
 # a shell that sleeps; a namespace with a quota refuses containers without limits
@@ -69,6 +75,14 @@ def _readable(_container: str, line: str) -> str:
     return text if level <= logging.INFO else f"{logging.getLevelName(level)}: {text}"
 
 
+def _chain(error: BaseException) -> Iterator[BaseException]:
+    """The error's causes, the first one first."""
+    before = error.__cause__ or error.__context__
+    if before is not None:
+        yield from _chain(before)
+    yield error
+
+
 class PlatformPodOperator(KubernetesPodOperator):
     """Runs one job in a pod of its own.
 
@@ -105,7 +119,9 @@ class PlatformPodOperator(KubernetesPodOperator):
             durable=True,  # a restarted worker finds its pod again instead of starting a second one
             deferrable=spec.long,
             poll_interval=2,
+            logging_interval=5,  # the triggerer writes a long job's log while it runs; without, it appears at the end
             log_formatter=_readable,
+            priority_class_name=PRIORITY,
             startup_check_interval_seconds=1,  # the default of 5 s is half of a short job's life
             startup_timeout_seconds=600,  # a new node may have to start first
             log_events_on_failure=True,  # evictions and image errors are told by events only
@@ -140,14 +156,37 @@ class PlatformPodOperator(KubernetesPodOperator):
             data = super().trigger_reentry(context, event)
         return self._publish(context, data)
 
+    def invoke_defer_method(self, last_log_time: Any = None, context: Any = None) -> None:
+        """As the provider's, but a pod that starts soon, or never, is known before the triggerer takes over.
+
+        Airflow takes a task whose trigger fires within one round of its scheduler for lost and starts it again, which an image that is
+        missing would bring about every time.
+        """
+        if last_log_time is None and self.pod is not None:
+            wait = self.pod_manager.await_pod_start(pod=self.pod, schedule_timeout=SOON, startup_timeout=SOON, check_interval=1)
+            try:
+                asyncio.run(wait)
+            except PodLaunchTimeoutException:
+                self.log.info("the pod has not started within %s s; the triggerer waits on", SOON)
+            except PodLaunchFailedException:
+                self.process_pod_deletion(self.pod, reraise=False)
+                raise
+        super().invoke_defer_method(last_log_time, context)
+
+    def _write_logs(self, pod: k8s.V1Pod, follow: bool = False, since_time: Any = None) -> None:  # type: ignore[override]
+        """As the provider's, but formatted as the lines that a waiting worker streams."""
+        since = pendulum.instance(datetime.fromisoformat(since_time)) if isinstance(since_time, str) else since_time
+        self.pod_manager.fetch_container_logs(pod=pod, container_name=self.base_container_name, follow=follow, since_time=since, log_formatter=_readable)
+
     @contextlib.contextmanager
     def _causes(self) -> Iterator[None]:
         try:
             yield
-        except PodLaunchFailedException as error:
-            if str(error).startswith(NO_IMAGE):
-                raise AirflowFailException(f"{self.spec.job}: {error}") from error
-            raise JobError(f"{self.spec.job}: {error}") from error
+        except AirflowException as error:  # cleaning up raises again, on top of the first cause
+            for cause in _chain(error):
+                if NO_IMAGE in str(cause):
+                    raise AirflowFailException(f"{self.spec.job}: {cause}") from error
+            raise
 
     def _publish(self, context: Any, data: Any) -> str:
         if data is None:

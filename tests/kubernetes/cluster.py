@@ -96,5 +96,6 @@ def installed(cluster: Cluster, documents: list[dict[str, Any]]) -> Iterator[Non
 
 def documents_of(texts: dict[str, str]) -> list[dict[str, Any]]:
     """The objects of rendered templates, namespaces first."""
-    found = [document for text in texts.values() for document in yaml.safe_load_all(text) if document]
+    yamls = (text for name, text in texts.items() if name.endswith(".yaml"))
+    found = [document for text in yamls for document in yaml.safe_load_all(text) if document]
     return sorted(found, key=lambda document: document["kind"] != "Namespace")
