@@ -133,11 +133,15 @@ class PlatformPodOperator(KubernetesPodOperator):
         )
 
     def build_pod_request_obj(self, context: Any = None, **kwargs: Any) -> k8s.V1Pod:
-        """As the provider's, with limits for the XCom sidecar: it has requests alone, and can get limits only from an Airflow connection."""
+        """As the provider's, but the XCom sidecar has limits, and the job's own image: pinned as the job is, and on the node already.
+
+        The provider takes both from an Airflow connection only, and gives it an image of somebody else's.
+        """
         pod = super().build_pod_request_obj(context, **kwargs)
         for container in pod.spec.containers:
             if container.name == PodDefaults.SIDECAR_CONTAINER_NAME:
                 container.resources = _SIDECAR
+                container.image = self.image
         return pod
 
     def execute(self, context: Any) -> str:

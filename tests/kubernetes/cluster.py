@@ -9,7 +9,6 @@ from contextlib import contextmanager
 from typing import Any
 
 import pytest
-import yaml
 from kubernetes import client, config
 from kubernetes.client.exceptions import ApiException
 from kubernetes.dynamic import DynamicClient
@@ -92,10 +91,3 @@ def installed(cluster: Cluster, documents: list[dict[str, Any]]) -> Iterator[Non
         yield
     finally:
         cluster.delete(documents)
-
-
-def documents_of(texts: dict[str, str]) -> list[dict[str, Any]]:
-    """The objects of rendered templates, namespaces first."""
-    yamls = (text for name, text in texts.items() if name.endswith(".yaml"))
-    found = [document for text in yamls for document in yaml.safe_load_all(text) if document]
-    return sorted(found, key=lambda document: document["kind"] != "Namespace")

@@ -7,20 +7,16 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-import yaml
-from helm_python import Chart
 
 from benchmarks.repository import copy_code
-from include.config.files import ROOT
 from include.local.airflow_api import AirflowApi
 from include.local.paths import Paths
 from include.local.platform import running_platform
 from include.pods.operator import NAMESPACE
-from tests.kubernetes.cluster import Cluster, documents_of, installed, variable
+from tests.helm.charts import RELEASE_NAMESPACE, platform_objects
+from tests.kubernetes.cluster import Cluster, installed, variable
 
-CHART = ROOT / "helm" / "platform"
 DAGS = Path(__file__).parent / "dags"
-ELSEWHERE = {"ipBlock": {"cidr": "0.0.0.0/0"}}
 
 
 @pytest.fixture(scope="session")
@@ -38,9 +34,8 @@ def image_tag() -> str:
 @pytest.fixture(scope="session")
 def place(cluster: Cluster) -> Iterator[str]:
     """The namespace for job pods, made by the platform's own chart, with its quota, limits, service accounts and policies."""
-    values = merged(yaml.safe_load((CHART / "environments" / "local.yaml").read_text(encoding="utf-8")), _values())
-    objects = documents_of(Chart.load(CHART).render(values, name="platform", namespace="ol-airflow"))
-    namespace = {"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": "ol-airflow"}}
+    namespace = {"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": RELEASE_NAMESPACE}}
+    objects = sorted(platform_objects("local"), key=lambda one: one["kind"] != "Namespace")
     with installed(cluster, [namespace, *objects]):
         cluster.apply([_secret("lake-credentials", {"trino-user": "ol", "trino-password": "not-used-without-tls"})])
         cluster.wait_for("no default service account", lambda: cluster.core.list_namespaced_service_account(NAMESPACE).items)
@@ -59,18 +54,6 @@ def airflow(place: str, image_tag: str, cluster: Cluster, tmp_path_factory: pyte
         with running_platform(Paths(root=code, state=folder / "state"), ("airflow",)) as platform:
             yield AirflowApi(platform.airflow_url, *platform.airflow_login)
             platform.check()
-
-
-def _values() -> dict[str, Any]:
-    return {}
-
-
-def merged(values: dict[str, Any], more: dict[str, Any]) -> dict[str, Any]:
-    """As helm merges values files: maps key by key, everything else replaced."""
-    found = dict(values)
-    for key, value in more.items():
-        found[key] = merged(found[key], value) if isinstance(value, dict) and isinstance(found.get(key), dict) else value
-    return found
 
 
 def _secret(name: str, values: dict[str, str]) -> dict[str, Any]:

@@ -143,6 +143,11 @@ def test_pods_are_labelled_and_run_what_was_deployed(name: str) -> None:
         assert image in expected, f"{pod_id} runs {image}"
 
 
+def test_production_runs_nothing_whose_bytes_could_change() -> None:
+    images = {container["image"] for pod in pods("production").values() for container in containers(pod)}
+    assert {image for image in images if "@sha256:" not in image} == set()
+
+
 @pytest.mark.parametrize(
     ("check", "path", "value"),
     [
