@@ -10,6 +10,7 @@ The variables:
 ``OL_RUNTIME``             local only: ``pod`` runs jobs in a cluster instead of as processes, for a laptop with one and for the tests of pods
 ``OL_GRANULARITY``         overrides the number of tasks of the warehouse DAG (model, area)
 ``OL_WORK_ROOT``           overrides where runs keep their progress and artifacts (a folder or an ``s3://`` prefix)
+``TRINO_CATALOG``          local only: the lake's catalog in a Trino that is somebody else's
 ``TRINO_HOST`` …           see :class:`LakeConnection`
 ``AIRBYTE_CLIENT_ID`` …    see :func:`airbyte_application`
 """
@@ -175,6 +176,8 @@ def read_environment(environ: Mapping[str, str]) -> EnvironmentSettings:
     runtime = _runtime(name, settings.get("runtime"), environ)
     overrides: dict[str, object] = {"name": name.value, "runtime": runtime, "schema_suffix": _suffix(name, environ), "image_tag": _image_tag(runtime, environ)}
     overrides["image_digests"] = _image_digests(name, environ)
+    if name is Environment.LOCAL and environ.get("TRINO_CATALOG"):
+        overrides["lake"] = {**settings.get("lake", {}), "catalog": environ["TRINO_CATALOG"]}
     if environ.get("OL_GRANULARITY"):
         overrides["granularity"] = environ["OL_GRANULARITY"]
     if environ.get("OL_WORK_ROOT"):

@@ -100,6 +100,13 @@ def test_overrides() -> None:
         read_environment({"OL_GRANULARITY": "task"})
 
 
+def test_a_laptop_may_use_the_catalog_of_somebody_elses_trino() -> None:
+    assert read_environment({"TRINO_CATALOG": "lake"}).lake.catalog == "lake"
+    assert read_environment({"OL_ENVIRONMENT": "qa", "OL_IMAGE_TAG": TAG, "TRINO_CATALOG": "lake"}).lake.catalog == "ol_data_lake_qa"
+    with pytest.raises(ConfigError, match=r"catalog: found 'a\.b'"):
+        read_environment({"TRINO_CATALOG": "a.b"})
+
+
 def test_a_laptop_may_run_its_jobs_in_a_cluster() -> None:
     settings = read_environment({"OL_RUNTIME": "pod", "OL_IMAGE_TAG": TAG})
     assert (settings.runtime, settings.image("jobs")) == (Runtime.POD, f"ol-data-platform/jobs:{TAG}")

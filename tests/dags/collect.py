@@ -29,7 +29,17 @@ for name in ("cosmos", "airflow.providers.airbyte.hooks.airbyte", "airflow.trigg
     importlib.import_module(name)
 
 ROOT = Path(__file__).resolve().parents[2]
-PLATFORM_VARIABLES = ("OL_ENVIRONMENT", "OL_CLUSTER", "OL_SCHEMA_SUFFIX", "OL_RUNTIME", "OL_GRANULARITY", "OL_WORK_ROOT", "OL_IMAGE_TAG", "OL_IMAGE_DIGESTS")
+PLATFORM_VARIABLES = (
+    "OL_ENVIRONMENT",
+    "OL_CLUSTER",
+    "OL_SCHEMA_SUFFIX",
+    "OL_RUNTIME",
+    "OL_GRANULARITY",
+    "OL_WORK_ROOT",
+    "OL_IMAGE_TAG",
+    "OL_IMAGE_DIGESTS",
+    "TRINO_CATALOG",
+)
 DAG_WANTED = "_AIRFLOW_PARSING_CONTEXT_DAG_ID"
 FAST_ENOUGH = 2.0
 ATTEMPTS = 3
