@@ -29,6 +29,7 @@ from include.pods.profiles import PROFILES
 NAMESPACE = "ol-jobs"
 PRIORITY = "ol-batch"  # of the platform's chart: below what keeps Airflow running
 LAKE_CONFIG = "ol-lake"  # a ConfigMap of the platform's chart: where Trino and the catalog answer in this cluster
+LAKE_KEYS = "lake-environment"  # a Secret of variables (keys of an object store, a catalog's address with its password), where pods have no identity
 LABELS = {"app.kubernetes.io/part-of": "ol-data-platform", "app.kubernetes.io/managed-by": "airflow"}
 NO_IMAGE = "Image cannot be pulled"  # the provider's words; it does not say them of a registry that is only busy
 SOON = 20  # seconds; a node that has to be made first takes minutes
@@ -104,7 +105,10 @@ class PlatformPodOperator(KubernetesPodOperator):
             cmds=command[:1],
             arguments=command[1:],
             env_vars=_variables(environment),
-            env_from=[k8s.V1EnvFromSource(config_map_ref=k8s.V1ConfigMapEnvSource(name=LAKE_CONFIG))],
+            env_from=[
+                k8s.V1EnvFromSource(config_map_ref=k8s.V1ConfigMapEnvSource(name=LAKE_CONFIG)),
+                k8s.V1EnvFromSource(secret_ref=k8s.V1SecretEnvSource(name=LAKE_KEYS, optional=True)),
+            ],
             secrets=[Secret("env", ref.variable, ref.secret, ref.key) for ref in spec.secrets],
             labels={**LABELS, "ol/job": spec.job, "ol/domain": spec.domain, "ol/profile": spec.profile.value},
             service_account_name=f"job-{spec.domain}",

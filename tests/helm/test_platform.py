@@ -117,7 +117,7 @@ def unmet(pod: Values, environment: str) -> list[str]:
     """What a pod needs of this chart and would not find."""
     values, made = platform_values(environment), platform_objects(environment)
     maps = {one["metadata"]["name"]: one["data"] for one in made if one["kind"] == "ConfigMap" and one["metadata"]["namespace"] == NAMESPACE}
-    secrets = values["requiredSecrets"]["jobs"]
+    secrets = values["requiredSecrets"]["jobs"] | values["optionalSecrets"]["jobs"]
     accounts = {one["metadata"]["name"] for one in made if one["kind"] == "ServiceAccount" and one["metadata"]["namespace"] == NAMESPACE}
     spec, labels = pod["spec"], pod["metadata"]["labels"]
     wrong = [f"{kind} {name}" for kind, name, _ in references(pod) if name not in (secrets if kind.startswith("secret") else maps)]
