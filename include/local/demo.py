@@ -64,7 +64,7 @@ class Lane:
 
         Raises ``LaneError`` at the first run that fails.
         """
-        self.api.wait_for_dags(set(self.dag_ids), 60)
+        self.api.wait_for_dags(set(self.dag_ids), 240)
         for dag_id in self.dag_ids:
             self.api.unpause(dag_id)
         self._finish_earlier()
