@@ -29,12 +29,7 @@ ENVIRONMENTS: dict[str, dict[str, str]] = {
     "local-pods": {"OL_ENVIRONMENT": "local", "OL_RUNTIME": "pod", "OL_IMAGE_TAG": TAG},
     "branch": {"OL_ENVIRONMENT": "branch", "OL_SCHEMA_SUFFIX": "pr_1523", "OL_IMAGE_TAG": TAG},
     "qa": {"OL_ENVIRONMENT": "qa", "OL_IMAGE_TAG": TAG},
-    "production": {
-        "OL_ENVIRONMENT": "production",
-        "OL_CLUSTER": "production",
-        "OL_IMAGE_TAG": TAG,
-        "OL_IMAGE_DIGESTS": ",".join(map("=".join, DIGESTS.items())),
-    },
+    "production": {"OL_ENVIRONMENT": "production", "OL_CLUSTER": "production", **VERSION},
 }
 WANTED = "airbyte__mitxpro__app_postgres"
 BROKEN = "mitxpro__app_postgres"

@@ -36,11 +36,10 @@ class Cluster:
         self.core = client.CoreV1Api(self._api)
         self._dynamic = DynamicClient(self._api)
 
-    def apply(self, documents: list[dict[str, Any]], *, dry_run: bool = False) -> None:
+    def apply(self, documents: list[dict[str, Any]]) -> None:
         """Server-side apply, unknown fields refused. Raises ``ApiException`` with the server's words."""
         for document in documents:
             resource = self._dynamic.resources.get(api_version=document["apiVersion"], kind=document["kind"])
-            options: dict[str, Any] = {"dry_run": "All"} if dry_run else {}
             self._dynamic.server_side_apply(
                 resource,
                 body=document,
@@ -49,7 +48,6 @@ class Cluster:
                 field_manager=MANAGER,
                 force_conflicts=True,
                 field_validation="Strict",
-                **options,
             )
 
     def delete(self, documents: list[dict[str, Any]]) -> None:

@@ -1,4 +1,4 @@
-"""The tier on a real cluster. It takes addresses alone: ``KUBECONFIG``, ``OL_IMAGE_TAG``, and of services on this machine ``OL_HOST_FROM_PODS``."""
+"""The tier on a real cluster. It takes addresses alone: ``KUBECONFIG`` and ``OL_IMAGE_TAG``."""
 
 from __future__ import annotations
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from datetime import timedelta
 
 from airflow.sdk import DAG
@@ -52,5 +52,5 @@ for name, script in SCRIPTS.items():
         dag_id = f"{name}__{'deferred' if long else 'waiting'}"
         arguments = {**default_args(Owner.DATA_PLATFORM, Tier.THREE), "retries": 1, "retry_delay": timedelta(seconds=1)}
         with DAG(dag_id, schedule=None, start_date=START_DATE, default_args=arguments, auto_register=False) as dag:
-            job_task(replace(spec), here, task_id="pod")
+            job_task(spec, here, task_id="pod")
         globals()[dag_id] = dag
