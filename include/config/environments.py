@@ -1,4 +1,4 @@
-"""Which environment this is and where its lake lies: the only module that reads environment variables.
+"""Which environment this is and where its lake lies: the only module that reads or sets environment variables.
 
 The variables:
 
@@ -206,6 +206,17 @@ def lake_connection(environ: Mapping[str, str] | None = None) -> LakeConnection:
         catalog=environ.get("TRINO_CATALOG", current_environment().lake.catalog),
         http_scheme="https" if environ.get("TRINO_HTTP_SCHEME") == "https" else "http",
     )
+
+
+def use_lake(address: LakeConnection) -> None:
+    """Makes this process, and what reads its variables (dbt's profile does), use the Trino at ``address``."""
+    os.environ |= {
+        "TRINO_HOST": address.host,
+        "TRINO_PORT": str(address.port),
+        "TRINO_USER": address.user,
+        "TRINO_CATALOG": address.catalog,
+        "TRINO_HTTP_SCHEME": address.http_scheme,
+    }
 
 
 def airbyte_application(environ: Mapping[str, str] | None = None) -> tuple[str, str]:

@@ -5,27 +5,28 @@ An image's build runs it, so that a job in a pod starts with a project that is p
 
 from __future__ import annotations
 
-import os
 import sys
 import tempfile
 from pathlib import Path
+from typing import Literal
 from urllib.parse import urlsplit
 
+from include.config.environments import LakeConnection, use_lake
 from include.config.errors import ConfigError, Problem
 from include.jobs.warehouse.dbt import Dbt
 
 EXAMPLE = "qa=https://ol@trino.qa.ol.internal:443/ol_data_lake_qa"
 
 
-def address_of(text: str) -> tuple[str, dict[str, str]]:
-    """dbt's target and the variables that a pod of that environment has. Raises ``ConfigError`` for anything but ``target=scheme://user@host:port/catalog``."""
+def address_of(text: str) -> tuple[str, LakeConnection]:
+    """dbt's target and where its Trino answers. Raises ``ConfigError`` for anything but ``target=scheme://user@host:port/catalog``."""
     target, _, url = text.partition("=")
     parts = urlsplit(url)
     catalog = parts.path.strip("/")
     if not (target and parts.scheme in ("http", "https") and parts.username and parts.hostname and parts.port and catalog):
         raise ConfigError((Problem("arguments", "address", repr(text), "target=scheme://user@host:port/catalog", EXAMPLE),))
-    names = ("TRINO_HTTP_SCHEME", "TRINO_USER", "TRINO_HOST", "TRINO_PORT", "TRINO_CATALOG")
-    return target, dict(zip(names, (parts.scheme, parts.username, parts.hostname, str(parts.port), catalog), strict=True))
+    scheme: Literal["http", "https"] = "https" if parts.scheme == "https" else "http"
+    return target, LakeConnection(host=parts.hostname, port=parts.port, user=parts.username, catalog=catalog, http_scheme=scheme)
 
 
 def main(arguments: list[str]) -> int:
@@ -35,11 +36,11 @@ def main(arguments: list[str]) -> int:
     except ConfigError as error:
         print(error, file=sys.stderr)
         return 1
-    for target, variables in addresses:
-        os.environ |= variables
+    for target, address in addresses:
+        use_lake(address)
         with tempfile.TemporaryDirectory() as folder:
             Dbt(target, Path(folder)).prepare()
-        print(f"parsed for {target} at {variables['TRINO_HOST']}")
+        print(f"parsed for {target} at {address.host}")
     return 0
 
 
