@@ -82,11 +82,12 @@ class Build:
     def _progress(self) -> Path:
         return self.folder / f"{self.key}-progress.json"
 
-    def kill(self) -> None:
-        """Ends the job and what it started, as a lost machine would."""
-        if self.child is not None and self.child.poll() is None:
-            os.killpg(self.child.pid, signal.SIGKILL)
-            self.child.wait()
+    def kill(self) -> bool:
+        """Ends the job and what it started, as a lost machine would; false when it had ended by itself."""
+        if self.child is None or self.child.poll() is not None:
+            return False
+        os.killpg(self.child.pid, signal.SIGKILL)
+        return self.child.wait() == -signal.SIGKILL
 
     def finish(self, seconds: float = 400) -> int:
         """Waits for the attempt's end; its exit code."""
