@@ -101,6 +101,12 @@ class Build:
         assert self.finish() == 0, self.log.read_text()[-4000:]
         return time.monotonic() - begin
 
+    @property
+    def finished(self) -> bool:
+        """Whether an attempt came to its end, so that the next one would build everything again."""
+        document = ProgressDocument.read(str(self._progress))
+        return document is not None and document.finished
+
     def done(self) -> set[str]:
         """Names of the models that the progress document calls built and tested."""
         document = ProgressDocument.read(str(self._progress))

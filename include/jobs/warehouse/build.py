@@ -61,11 +61,12 @@ def run(arguments: argparse.Namespace) -> JobResult:
         finished = False
         try:
             build.run()
-            finished = True
+            result = _result(environment, warehouse, progress.document, arguments)
+            finished = True  # an attempt that dies without its result is resumed; after one with a result, the same key builds anew (a cleared task)
         finally:
             progress.finish(finished)
             _publish_artifacts(dbt.folder, arguments.artifacts)
-    return _result(environment, warehouse, progress.document, arguments)
+    return result
 
 
 def _interrupt(number: int, frame: Any) -> None:
