@@ -20,8 +20,8 @@ from include.local.services.airbyte.api import Api
 from include.local.services.airbyte.connections import connections_of
 from include.local.services.airbyte.destination import Destination
 from include.local.services.airbyte.store import StateTakenError, Store
-from include.local.services.airbyte.tokens import Tokens
 from include.local.services.airbyte.worker import Worker
+from include.local.services.tokens import Tokens
 
 log = logging.getLogger("airbyte")
 EPILOG = "AIRBYTE_CLIENT_ID and AIRBYTE_CLIENT_SECRET give the credentials to accept, PGPASSWORD the password of DSNs without one; pyiceberg reads its own."

@@ -1,4 +1,4 @@
-"""Access tokens: signed JSON web tokens with an expiry, so that they outlive a restart of the service as Airbyte's do."""
+"""Access tokens of the stand-ins: signed JSON web tokens with an expiry, so that they outlive a restart as those of the real services do."""
 
 from __future__ import annotations
 
