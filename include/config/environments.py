@@ -13,6 +13,7 @@ The variables:
 ``TRINO_CATALOG``          local only: the lake's catalog in a Trino that is somebody else's
 ``TRINO_HOST`` …           see :class:`LakeConnection`
 ``AIRBYTE_CLIENT_ID`` …    see :func:`airbyte_application`
+``OPENEDX_CLIENT_ID`` …    see :func:`openedx_application`
 """
 
 from __future__ import annotations
@@ -221,8 +222,18 @@ def use_lake(address: LakeConnection) -> None:
 
 def airbyte_application(environ: Mapping[str, str] | None = None) -> tuple[str, str]:
     """Client id and secret that the local Airbyte accepts, from ``AIRBYTE_CLIENT_ID`` and ``AIRBYTE_CLIENT_SECRET``. Raises ``ConfigError``."""
+    return _application("AIRBYTE", "the credentials of the one application that may call the local Airbyte", environ)
+
+
+def openedx_application(environ: Mapping[str, str] | None = None) -> tuple[str, str]:
+    """Client id and secret for one deployment's Open edX, from ``OPENEDX_CLIENT_ID`` and ``OPENEDX_CLIENT_SECRET``. Raises ``ConfigError``."""
+    return _application("OPENEDX", "the credentials of this platform's OAuth application at the deployment's Open edX", environ)
+
+
+def _application(prefix: str, allowed: str, environ: Mapping[str, str] | None) -> tuple[str, str]:
     environ = os.environ if environ is None else environ
-    for name in ("AIRBYTE_CLIENT_ID", "AIRBYTE_CLIENT_SECRET"):
+    names = (f"{prefix}_CLIENT_ID", f"{prefix}_CLIENT_SECRET")
+    for name in names:
         if not environ.get(name):
-            raise _refuse(name, "nothing", "the credentials of the one application that may call the local Airbyte")
-    return environ["AIRBYTE_CLIENT_ID"], environ["AIRBYTE_CLIENT_SECRET"]
+            raise _refuse(name, "nothing", allowed)
+    return environ[names[0]], environ[names[1]]
