@@ -17,6 +17,7 @@ from include.jobs.parent import end_with_stdin
 JOBS = {
     "verify-raw": "include.jobs.raw.verify",
     "dbt-build": "include.jobs.warehouse.build",
+    "course-export": "include.jobs.openedx.export.job",
     "openedx-sweep": "include.jobs.openedx.sweep.job",
 }
 log = logging.getLogger("include.jobs")
