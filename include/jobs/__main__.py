@@ -15,6 +15,7 @@ from include.contract import PERMANENT_EXIT, TRANSIENT_EXIT, PermanentError, Tra
 from include.jobs.parent import end_with_stdin
 
 JOBS = {
+    "course-load": "include.jobs.openedx.courses.load",
     "verify-raw": "include.jobs.raw.verify",
     "dbt-build": "include.jobs.warehouse.build",
     "course-export": "include.jobs.openedx.export.job",

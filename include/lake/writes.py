@@ -28,7 +28,7 @@ from pyiceberg.table import Table
 
 from include.lake import runkeys
 from include.lake.commits import PATIENCE, Change, CommitConflictError, WriteResult, commit_keyed
-from include.lake.files import read_file, rows_of, write_files
+from include.lake.files import delete_files, read_file, rows_of, write_files
 from include.lake.fitting import Data, Fitter, SchemaMismatchError, add_missing_columns, table_name
 from include.lake.merges import merge
 
@@ -54,26 +54,47 @@ def overwrite(table: Table, data: Data, run_key: str, *, evolve: bool = False, p
 
 
 def overwrite_partition(
-    table: Table, data: Data, where: str | BooleanExpression, run_key: str, *, evolve: bool = False, patience: float = PATIENCE
+    table: Table,
+    data: Data,
+    where: str | BooleanExpression,
+    run_key: str,
+    *,
+    unless: str | BooleanExpression | None = None,
+    evolve: bool = False,
+    patience: float = PATIENCE,
 ) -> WriteResult:
     """Replaces the rows that ``where`` names, for example ``"day = '2026-11-20'"``, by ``data`` in one commit.
 
     Files wholly inside the filter are dropped, others are rewritten without the rows in question, so the filter need not follow the
     table's partitions, only is fastest when it does. Two writers of one partition serialise: each replaces all that the other left.
-    Raises ``ValueError`` when a row of the data lies outside the filter, since the next overwrite would not remove it; otherwise as :func:`append_once`.
+    Nothing is replaced when the table holds a row that ``unless`` names, for example a newer version of the same rows: that is looked at in
+    the very snapshot that the commit replaces. Raises ``ValueError`` when a row of the data lies outside the filter, since the next overwrite
+    would not remove it; otherwise as :func:`append_once`.
     """
-    return _replace(table, data, parse(where) if isinstance(where, str) else where, run_key, evolve=evolve, patience=patience)
+    guard = parse(unless) if isinstance(unless, str) else unless
+    return _replace(table, data, parse(where) if isinstance(where, str) else where, run_key, unless=guard, evolve=evolve, patience=patience)
 
 
-def _replace(table: Table, data: Data, where: BooleanExpression, run_key: str, *, evolve: bool, patience: float) -> WriteResult:
+def _replace(
+    table: Table, data: Data, where: BooleanExpression, run_key: str, *, evolve: bool, patience: float, unless: BooleanExpression | None = None
+) -> WriteResult:
     if known := _known(table, run_key):
         return known
+    if unless is not None and _holds(table, unless):
+        return WriteResult(table.metadata.current_snapshot_id, 0, 0, committed=False)
     files = tuple(write_files(table, _inside(table, _fitted(table, data, evolve), where)))
 
     def plan(current: Table) -> Change | None:
-        return _replacement(current, files, where)
+        return None if unless is not None and _holds(current, unless) else _replacement(current, files, where)
 
-    return commit_keyed(table, run_key, plan, own=files, patience=patience)
+    result = commit_keyed(table, run_key, plan, own=files, patience=patience)
+    if not result.committed:  # what came first has its own files
+        delete_files(table.io, files)
+    return result
+
+
+def _holds(table: Table, rows: BooleanExpression) -> bool:
+    return bool(table.scan(row_filter=rows, limit=1).to_arrow().num_rows)
 
 
 def _known(table: Table, run_key: str) -> WriteResult | None:
