@@ -19,6 +19,7 @@ JOBS = {
     "verify-raw": "include.jobs.raw.verify",
     "dbt-build": "include.jobs.warehouse.build",
     "course-export": "include.jobs.openedx.export.job",
+    "course-structure": "include.jobs.openedx.documents.job",
     "openedx-sweep": "include.jobs.openedx.sweep.job",
 }
 log = logging.getLogger("include.jobs")

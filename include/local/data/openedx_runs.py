@@ -1,12 +1,12 @@
 """Course runs as the three Open edX deployments publish them, from the same seeds as the source databases.
 
 ``mitxonline`` and ``xpro`` are read from their generated databases, so a run has one id, one title and one history in every source. ``mitx`` (the
-residential courses) has no application of its own here: its runs are invented from the seed, as are all runs of a deployment of any stated size.
+residential courses) has no database here: its runs are those of the archives' generator, published again by the seed. A deployment of any stated size is
+invented in the same way.
 """
 
 from __future__ import annotations
 
-import hashlib
 import zlib
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
@@ -17,19 +17,23 @@ import psycopg
 
 from include.local.data import catalog
 from include.local.data.names import MITXONLINE, MITXPRO, OPENEDX
+from include.local.data.olx import plan
+from include.local.data.olx.runs import course_runs
 from include.local.data.steps import EPOCH
 
 DEPLOYMENTS = ("mitx", "mitxonline", "xpro")
 ORGANIZATIONS = {"mitx": "MITx", "mitxonline": "MITxT", "xpro": "xPRO"}
 CHANGED = 0.03
-RESIDENTIAL_RUNS = 120  # of mitx at scale factor 1
 _FIRST_DAY: datetime = EPOCH.astype(datetime).replace(tzinfo=UTC)
 _DAY_SECONDS = 86_400
 
 
 @dataclass(frozen=True)
 class CourseRun:
-    """One course run of a deployment. Times are UTC; ``published_at`` is when its content was last published."""
+    """One course run of a deployment. Times are UTC.
+
+    ``published_at`` is when its content was last published, ``revision`` how often it was published again.
+    """
 
     id: str
     title: str
@@ -39,6 +43,7 @@ class CourseRun:
     enrollment_end: datetime | None
     self_paced: bool
     published_at: datetime
+    revision: int = 0
 
     @property
     def parts(self) -> tuple[str, str, str]:
@@ -47,19 +52,33 @@ class CourseRun:
         return organization, number, tag
 
     @property
+    def olx(self) -> plan.CourseRun:
+        """The run as the generator of archives takes it."""
+        return plan.CourseRun(
+            self.id, self.title, _text(self.start), _text(self.end), _text(self.enrollment_start), _text(self.enrollment_end), self.self_paced
+        )
+
+    @property
     def published_version(self) -> str:
         """24 hexadecimal digits, as the id of a published version is in Open edX's content store; another one for every publication."""
-        return hashlib.blake2b(f"{self.id} {self.published_at.isoformat()}".encode(), digest_size=12).hexdigest()
+        return plan.Plan(self.olx, (), 0, self.revision).published_version
+
+    def published(self, moment: datetime) -> CourseRun:
+        """The run once it was published again."""
+        return replace(self, published_at=moment, revision=self.revision + 1)
 
 
 def invented_runs(deployment: str, count: int, *, seed: int = 7, day: int = 0, changed: float = CHANGED) -> tuple[CourseRun, ...]:
-    """``count`` runs of a deployment as they are on a day; every day after the first republishes ``round(count * changed)`` of them."""
-    runs = [_invented(deployment, index, seed) for index in range(count)]
+    """``count`` runs of a deployment as they are on a day; every day after the first publishes ``round(count * changed)`` of them again."""
+    return _on_day([_invented(deployment, index, seed) for index in range(count)], deployment, seed, day, round(count * changed))
+
+
+def _on_day(runs: list[CourseRun], deployment: str, seed: int, day: int, each_day: int) -> tuple[CourseRun, ...]:
     for number in range(1, day + 1):
         rng = np.random.default_rng([seed, number, zlib.crc32(f"{deployment}/published".encode())])
-        chosen = rng.choice(count, size=round(count * changed), replace=False)
+        chosen = rng.choice(len(runs), size=each_day, replace=False)
         for index, second in zip(chosen.tolist(), rng.integers(0, _DAY_SECONDS, len(chosen)).tolist(), strict=True):
-            runs[index] = replace(runs[index], published_at=_FIRST_DAY + timedelta(days=number, seconds=second))
+            runs[index] = runs[index].published(_FIRST_DAY + timedelta(days=number, seconds=second))
     return tuple(runs)
 
 
@@ -67,7 +86,6 @@ def _invented(deployment: str, index: int, seed: int) -> CourseRun:
     course = catalog.course(index // len(catalog.TERMS))
     tag, first, last = catalog.term(index % len(catalog.TERMS))
     start, end = _moment(first), _moment(last)
-    before = zlib.crc32(f"{seed}/{deployment}/{index}".encode()) % (300 * _DAY_SECONDS)
     return CourseRun(
         id=f"{course.readable_id(ORGANIZATIONS[deployment])}+{tag}",
         title=course.title,
@@ -76,8 +94,21 @@ def _invented(deployment: str, index: int, seed: int) -> CourseRun:
         enrollment_start=start - timedelta(days=60),
         enrollment_end=end - timedelta(days=14),
         self_paced=index % 7 == 0,
-        published_at=_FIRST_DAY - timedelta(seconds=before),
+        published_at=_before(deployment, index, seed),
     )
+
+
+def _residential(seed: int, day: int) -> tuple[CourseRun, ...]:
+    runs = [
+        CourseRun(run.course_id, run.title, _parsed(run.start), _parsed(run.end), None, None, False, _before("mitx", index, seed))
+        for index, run in enumerate(course_runs("mitx"))
+    ]
+    return _on_day(runs, "mitx", seed, day, 1)
+
+
+def _before(deployment: str, index: int, seed: int) -> datetime:
+    """When a run was published before the first day."""
+    return _FIRST_DAY - timedelta(seconds=zlib.crc32(f"{seed}/{deployment}/{index}".encode()) % (300 * _DAY_SECONDS))
 
 
 def _moment(stamp: np.datetime64) -> datetime:
@@ -103,11 +134,11 @@ _QUERIES: dict[str, tuple[str, LiteralString]] = {
 def runs_from_databases(dsn: str, deployment: str) -> tuple[CourseRun, ...]:
     """A deployment's runs as the generated databases have them now; ``dsn`` is the server's address. Raises ``psycopg.Error`` when they are not there."""
     if deployment not in _QUERIES:
-        seed, scale, day = _rows(dsn, MITXONLINE, "SELECT seed, scale, day FROM generator_state")[0]
-        return invented_runs(deployment, max(12, round(RESIDENTIAL_RUNS * scale)), seed=seed, day=day)
+        seed, day = _rows(dsn, MITXONLINE, "SELECT seed, day FROM generator_state")[0]
+        return _residential(seed, day)
     database, query = _QUERIES[deployment]
     return tuple(
-        CourseRun(id_, title, _utc(start), _utc(end), _utc(opens), _utc(closes), self_paced, _known(published))
+        CourseRun(id_, title, _utc(start), _utc(end), _utc(opens), _utc(closes), self_paced, _known(published), _days(_known(published)))
         for id_, title, start, end, opens, closes, self_paced, published in _rows(dsn, database, query)
     )
 
@@ -123,3 +154,16 @@ def _known(moment: datetime) -> datetime:
 
 def _utc(moment: datetime | None) -> datetime | None:
     return None if moment is None else _known(moment)
+
+
+def _days(published: datetime) -> int:
+    """The generator changes a run at most once a day, so the day counts its publications well enough."""
+    return max(0, (published - _FIRST_DAY).days)
+
+
+def _parsed(text: str | None) -> datetime | None:
+    return None if text is None else _utc(datetime.fromisoformat(text))
+
+
+def _text(moment: datetime | None) -> str | None:
+    return None if moment is None else f"{moment.replace(tzinfo=None).isoformat(timespec='seconds')}Z"

@@ -251,11 +251,11 @@ def test_an_export_leaves_an_archive(service: Service, http: httpx.Client) -> No
     assert archive.headers["Content-Length"] == str(len(archive.content))
     with tarfile.open(fileobj=io.BytesIO(archive.content)) as tar:
         names = tar.getnames()
-        version = service.version(course)[:6]
+        revision = service.store.run(course).revision  # type: ignore[union-attr]
         blocks = [tar.extractfile(name).read().decode() for name in names if "/problem/" in name]  # type: ignore[union-attr]
     assert "course/course.xml" in names
     assert len(blocks) == 8
-    assert all(version in block for block in blocks)
+    assert all(f"of revision {revision}" in block for block in blocks)
     assert plain.get(address, headers={"Authorization": "JWT x"}).status_code == 400, "S3 takes no tokens of others"
     assert plain.get(url).status_code == 404, "S3 reads a plus sign as a blank"
 
@@ -396,4 +396,11 @@ def test_the_program_serves_and_ends_on_a_signal(tmp_path: Path) -> None:
         page = http.get(f"{service.lms}/api/courses/v1/courses/", params=GET).json()
         assert page["pagination"]["count"] == 12
         assert page["results"][0]["org"] == "xPRO"
+        course = page["results"][0]["id"]
+        answer = start(service, http, course).json()
+        states_until_end(service, http, course, answer["upload_task_ids"][course])
+        with tarfile.open(fileobj=io.BytesIO(service.http.get(answer["upload_urls"][course].replace("+", "%2B")).content)) as tar:
+            kinds = {name.split("/")[1] for name in tar.getnames() if name.count("/") > 1}
+        structure = http.get(f"{service.lms}/api/course-structure/v0/{course}/").json()
+        assert kinds > {block["category"] for block in structure.values()} - {"course"}, "the archive and the structure are of one course"
     assert "event=stopped" in (tmp_path / "log").read_text()

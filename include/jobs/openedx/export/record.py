@@ -9,8 +9,8 @@ from enum import StrEnum
 from pydantic import AwareDatetime, TypeAdapter, ValidationError
 
 from include.contract import PermanentError
-from include.jobs.openedx import objects
 from include.jobs.openedx.api.keys import checked
+from include.jobs.openedx.courses.landing import Landing
 
 
 class Phase(StrEnum):
@@ -61,14 +61,17 @@ class Records:
     prefix: str
     deployment: str
 
+    @property
+    def _folder(self) -> Landing:
+        return Landing(f"{self.prefix.rstrip('/')}/{self.deployment}/exports")
+
     def url(self, course_id: str) -> str:
         """Where a run's record is kept."""
-        return f"{self.prefix.rstrip('/')}/{self.deployment}/exports/{checked(course_id)}.json"
+        return self._folder.address(f"{checked(course_id)}.json")
 
     def read(self, course_id: str) -> ExportRecord | None:
         """A run's record, if there is one. Raises ``PermanentError`` for one that cannot be read."""
-        url = self.url(course_id)
-        data = objects.read(url)
+        url, data = self.url(course_id), self._folder.read(f"{course_id}.json")
         if data is None:
             return None
         try:
@@ -79,5 +82,5 @@ class Records:
 
     def write(self, record: ExportRecord) -> ExportRecord:
         """Keeps the record, in the place of the last one."""
-        objects.write(self.url(record.course_id), _RECORD.dump_json(record))
+        self._folder.put(f"{checked(record.course_id)}.json", _RECORD.dump_json(record))
         return record

@@ -15,12 +15,12 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 from include.contract import PermanentError, TransientError
-from include.jobs.openedx import objects
 from include.jobs.openedx.api.client import NotFoundError
 from include.jobs.openedx.api.keys import checked
 from include.jobs.openedx.api.lms import Lms
 from include.jobs.openedx.api.retries import Patience
 from include.jobs.openedx.api.studio import FAILED, SUCCEEDED, Studio
+from include.jobs.openedx.courses.landing import Landing
 from include.jobs.openedx.export.download import download
 from include.jobs.openedx.export.record import ExportRecord, Phase, Records
 
@@ -121,8 +121,8 @@ class Exporter:
             found = await download(record.url, file, self.downloads)
             if found.modified is not None and found.modified < record.begun_at - CLOCKS:
                 raise TransientError(f"{record.url}: found an archive of {found.modified.isoformat()}; allowed: one of this export, begun {record.begun_at}")
-            url = f"{landing.rstrip('/')}/{self.key(record.course_id, found.sha256)}"
-            written = objects.write_once(url, file)
+            zone, key = Landing(landing), self.key(record.course_id, found.sha256)
+            url, written = zone.address(key), zone.put_once(key, file)
         log.info("%s: %d bytes, %s %s", record.course_id, found.bytes, "written to" if written else "there already:", url)
         return self.records.write(
             replace(record, phase=Phase.FETCHED, object=url, sha256=found.sha256, bytes=found.bytes, retrieved_at=self.now().replace(microsecond=0))

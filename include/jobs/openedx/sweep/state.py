@@ -16,7 +16,7 @@ from typing import Literal, TypeVar
 from pydantic import AwareDatetime, TypeAdapter, ValidationError
 
 from include.contract import PermanentError
-from include.jobs.openedx import objects
+from include.jobs.openedx.courses.landing import Landing
 
 Kind = TypeVar("Kind")
 Status = Literal["new", "changed", "unchanged", "returned", "gone"]
@@ -89,6 +89,7 @@ class Sweep:
     requests: int = 0
 
 
+LATEST = "latest.json"
 _SWEEP = TypeAdapter(Sweep)
 _VERSIONS = TypeAdapter(dict[str, str])
 
@@ -131,17 +132,18 @@ class States:
 
     def write(self, sweep: Sweep) -> str:
         """Keeps a finished sweep; its address."""
-        url = self.url(sweep.run_key)
-        objects.write(url, gzip.compress(_SWEEP.dump_json(sweep), 6, mtime=0))
-        objects.write(f"{self._folder}/latest.json", json.dumps({"url": url, "run_key": sweep.run_key}).encode())
+        folder, url = Landing(self._folder), self.url(sweep.run_key)
+        folder.put(url.rpartition("/")[2], gzip.compress(_SWEEP.dump_json(sweep), 6, mtime=0))
+        folder.put(LATEST, json.dumps({"url": url, "run_key": sweep.run_key}).encode())
         return url
 
     def _newest(self) -> str:
-        pointer = objects.read(f"{self._folder}/latest.json")
-        return "" if pointer is None else _validated(_VERSIONS, pointer, f"{self._folder}/latest.json").get("url", "")
+        pointer = Landing(self._folder).read(LATEST)
+        return "" if pointer is None else _validated(_VERSIONS, pointer, f"{self._folder}/{LATEST}").get("url", "")
 
     def _read(self, url: str) -> Sweep | None:
-        data = objects.read(url)
+        folder, _, name = url.rpartition("/")
+        data = Landing(folder or ".").read(name)
         if data is None:
             return None
         try:

@@ -16,6 +16,7 @@ from include.config.environments import openedx_application
 from include.config.errors import ConfigError
 from include.local.data.openedx_runs import CHANGED, DEPLOYMENTS, CourseRun, invented_runs, runs_from_databases
 from include.local.services.openedx.app import OpenEdx
+from include.local.services.openedx.content import SMALL, generated
 from include.local.services.openedx.exports import ExportPlan
 from include.local.services.openedx.store import Deployment
 
@@ -31,7 +32,8 @@ def arguments(argv: Sequence[str] | None = None) -> argparse.Namespace:
     courses = parser.add_mutually_exclusive_group(required=True)
     courses.add_argument("--source-dsn", help="server of the generated databases: their course runs are served, also as they change later")
     courses.add_argument("--courses", type=int, help="so many invented course runs in each deployment")
-    parser.add_argument("--seed", type=int, default=7, help="of invented course runs")
+    parser.add_argument("--seed", type=int, default=7, help="of invented course runs, and of what is inside them (default: %(default)s)")
+    parser.add_argument("--small", action="store_true", help="small courses that are quickly made, for thousands of runs")
     parser.add_argument("--changed", type=float, default=CHANGED, help="share of invented course runs that a day publishes again (default: %(default)s)")
     parser.add_argument("--latency", type=float, default=0.0, help="seconds before every answer")
     parser.add_argument("--token-seconds", type=int, default=3600, help="lifetime of access tokens")
@@ -44,7 +46,8 @@ def deployments_of(options: argparse.Namespace) -> dict[str, Deployment]:
     """All deployments, with the runs that the command line asks for."""
     found = {}
     for name in DEPLOYMENTS:
-        found[name] = Deployment(name, partial(_runs, name, options), live=bool(options.source_dsn))
+        content = SMALL if options.small else generated(options.seed)
+        found[name] = Deployment(name, partial(_runs, name, options), content, live=bool(options.source_dsn))
         plan = ExportPlan()
         found[name].exports.plan = plan.model_copy(update={"seconds": options.export_seconds / len(plan.states)})
     return found

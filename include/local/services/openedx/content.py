@@ -1,4 +1,4 @@
-"""What is inside a course run. The archive and the block tree are callables, so that a richer generator can take their place."""
+"""What is inside a course run: the generator's courses of all block types, or small ones where thousands of runs must be there at once."""
 
 from __future__ import annotations
 
@@ -10,6 +10,8 @@ from dataclasses import dataclass
 from typing import Any
 from xml.sax.saxutils import quoteattr
 
+from include.local.data.olx.archive import OlxCourse, olx_course
+from include.local.data.olx.expected import structure_document
 from include.local.data.openedx_runs import CourseRun
 
 CHAPTERS, SEQUENTIALS, VERTICALS = 3, 2, 2
@@ -25,6 +27,15 @@ class Content:
 
     archive_of: Callable[[CourseRun], bytes]
     structure_of: Callable[[CourseRun], Blocks]
+
+
+def generated(seed: int) -> Content:
+    """The courses of :mod:`include.local.data.olx`; building one takes some milliseconds, its archive some more."""
+
+    def course(run: CourseRun) -> OlxCourse:
+        return olx_course(run.olx, seed=seed, version=run.revision)
+
+    return Content(lambda run: course(run).archive, lambda run: structure_document(course(run).plan))
 
 
 def structure_of(run: CourseRun) -> Blocks:
@@ -98,8 +109,8 @@ def _tree(run: CourseRun) -> Iterator[tuple[str, str, dict[str, Any], list[tuple
             for unit in units:
                 leaf = _leaf(next(numbers))
                 yield *unit, {"display_name": "Unit"}, [leaf]
-                # the published version, so that every publication changes a block
-                yield *leaf, {"display_name": f"{leaf[0].title()} {leaf[1][-2:]} of {run.published_version[:6]}"}, []
+                # so that every publication changes a block
+                yield *leaf, {"display_name": f"{leaf[0].title()} {leaf[1][-2:]} of revision {run.revision}"}, []
 
 
 def _leaf(number: int) -> tuple[str, str]:

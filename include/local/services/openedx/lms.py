@@ -29,7 +29,7 @@ class Lms:
 
     def __init__(self, deployment: Deployment, links: str = "") -> None:
         self._deployment, self._links = deployment, links.rstrip("/")
-        self._outlines: OrderedDict[str, bytes] = OrderedDict()
+        self._outlines: OrderedDict[tuple[str, int], bytes] = OrderedDict()
 
     async def me(self, request: Request) -> Response:
         """200 with the service account's name."""
@@ -78,7 +78,7 @@ class Lms:
 
     def _outline(self, run: CourseRun) -> bytes:
         """Built once for a published version: 3,500 of them are asked for in a row."""
-        key = f"{run.id} {run.published_version}"
+        key = (run.id, run.revision)
         if key not in self._outlines:
             self._outlines[key] = orjson.dumps(outline_of(run, self._deployment.content.structure_of(run), USERNAME))
             if len(self._outlines) > KEPT:

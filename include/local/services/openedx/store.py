@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterable
-from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 
 from include.local.data.openedx_runs import CourseRun
@@ -28,7 +27,7 @@ class Deployment:
         self._source, self._live = source, live
         self._day = 0
         self._runs: dict[str, CourseRun] = {}
-        self._published: dict[str, datetime] = {}
+        self._published: dict[str, list[datetime]] = {}
         self._removed: set[str] = set()
         self._unlisted: set[str] = set()
         self._without_outline: set[str] = set()
@@ -50,8 +49,9 @@ class Deployment:
         run = self._runs.get(course_id)
         if run is None or course_id in self._removed:
             return None
-        published = self._published.get(course_id)
-        return run if published is None else replace(run, published_at=published)
+        for moment in self._published.get(course_id, ()):
+            run = run.published(max(moment, run.published_at + timedelta(seconds=1)))
+        return run
 
     def listed(self) -> list[CourseRun]:
         """The runs that the course list shows, in its order."""
@@ -83,8 +83,7 @@ class Deployment:
             self._day = day
             self.refresh()
         for name in publish:
-            before = self._published.get(name, self._runs[name].published_at)
-            self._published[name] = max(before + timedelta(seconds=1), datetime.now(UTC).replace(microsecond=0))
+            self._published.setdefault(name, []).append(datetime.now(UTC).replace(microsecond=0))
         self._removed.update(remove)
         self._unlisted.update(unlist)
         self._without_outline.update(without_outline)
