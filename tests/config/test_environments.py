@@ -8,7 +8,7 @@ import pytest
 import yaml
 
 from include.config import environments
-from include.config.environments import LakeConnection, airbyte_application, current_environment, lake_connection, read_environment
+from include.config.environments import LakeConnection, airbyte_application, current_environment, lake_connection, openedx_application, read_environment
 from include.config.errors import ConfigError
 from include.config.files import ROOT, UNITS
 from include.config.vocabulary import Environment, Granularity, Layer, Runtime
@@ -207,3 +207,10 @@ def test_airbyte_application() -> None:
     assert airbyte_application({"AIRBYTE_CLIENT_ID": "a", "AIRBYTE_CLIENT_SECRET": "b"}) == ("a", "b")
     with pytest.raises(ConfigError, match="AIRBYTE_CLIENT_SECRET"):
         airbyte_application({"AIRBYTE_CLIENT_ID": "a"})
+
+
+def test_openedx_application() -> None:
+    assert openedx_application({"OPENEDX_CLIENT_ID": "a", "OPENEDX_CLIENT_SECRET": "b"}) == ("a", "b")
+    for given in ({"OPENEDX_CLIENT_ID": "a"}, {"OPENEDX_CLIENT_ID": "a", "OPENEDX_CLIENT_SECRET": ""}):
+        with pytest.raises(ConfigError, match="OPENEDX_CLIENT_SECRET: found nothing"):
+            openedx_application(given)

@@ -9,6 +9,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from types import TracebackType
 from typing import Any, Self
+from urllib.parse import urlencode
 
 import aiohttp
 import msgspec
@@ -37,7 +38,7 @@ class Answer:
 
     status: int
     body: bytes
-    url: str
+    url: URL
 
     def decode(self, kind: Any) -> Any:
         """The body as ``kind``, a msgspec type: what it does not name is skipped, not built, and outlines are long. Raises ``TransientError``."""
@@ -128,7 +129,7 @@ class Client:
         return await self._patiently(_Request("POST", self._url(path, {}), body, allowed, patience))
 
     def _url(self, path: str, params: Mapping[str, str]) -> URL:
-        return URL(self.base_url + path, encoded=True).update_query(params)
+        return URL(f"{self.base_url}{path}{'?' if params else ''}{urlencode(params)}", encoded=True)
 
     async def _default_params(self) -> dict[str, str]:
         """``username`` and ``page_size`` where the token comes from this very API (the LMS), nothing elsewhere."""
@@ -173,7 +174,7 @@ class Client:
             request.failed(f"{type(error).__name__} {error}".strip())
             return None
         if response.status in request.allowed:
-            return Answer(response.status, content, str(request.url))
+            return Answer(response.status, content, request.url)
         self._judge(request, response, f"HTTP {response.status} {_shown(content)}".strip(), header)
         return None
 
@@ -209,7 +210,7 @@ class Client:
                 async with self.session.post(request.url, data=application.form, allow_redirects=False) as response:
                     content = await response.read()
                 if response.status == 200:
-                    found: dict[str, Any] = Answer(200, content, str(request.url)).decode(dict[str, Any])
+                    found: dict[str, Any] = Answer(200, content, request.url).decode(dict[str, Any])
                     return found
                 reason = f"HTTP {response.status} {_shown(content)}"
                 if response.status not in TRANSIENT | {429}:

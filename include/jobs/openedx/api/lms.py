@@ -10,6 +10,7 @@ from typing import Any
 from urllib.parse import parse_qs, urlsplit
 
 import msgspec
+from yarl import URL
 
 from include.contract import TransientError
 from include.jobs.openedx.api.client import Client
@@ -125,7 +126,7 @@ def _page_parameter(link: str | None) -> tuple[str, int]:
     return "page", int(page)
 
 
-def _moment(text: str | None, url: str) -> datetime | None:
+def _moment(text: str | None, url: URL) -> datetime | None:
     if text is None:
         return None
     try:
