@@ -2,13 +2,26 @@
 
 from __future__ import annotations
 
+import os
+import subprocess
+import time
+from pathlib import Path
+
+import httpx
 import psycopg
 import pytest
 
+from include.config.files import ROOT
 from include.local.data.names import MITXPRO, OPENEDX
 from include.local.data.openedx_runs import invented_runs, runs_from_databases
+from include.local.openedx import OpenEdx
+from include.local.paths import Paths
+from include.local.ports import Ports
+from include.local.postgres import Address
 from include.local.services.openedx.content import generated
-from tests.local.data.databases import restore
+from tests.local.data.databases import drop, restore
+
+GET = {"username": "data_platform", "page_size": "100"}
 
 
 def query(server: str, database: str, text: str) -> list[tuple]:
@@ -52,3 +65,42 @@ def test_what_is_inside_a_run_changes_with_its_version() -> None:
     again = run.published(run.published_at)
     assert content.archive_of(run) == content.archive_of(run) != content.archive_of(again)
     assert content.structure_of(run) == content.structure_of(run) != content.structure_of(again)
+
+
+def test_as_a_part_of_the_platform_it_follows_the_generated_databases(day_zero: str, tmp_path: Path) -> None:
+    """Started before there are any databases, as the local platform starts it."""
+    drop(day_zero)
+    found = psycopg.conninfo.conninfo_to_dict(day_zero)
+    address = Address(int(str(found["port"])), str(found["password"]), str(found["host"]), str(found["user"]))
+    paths = Paths(state=tmp_path)
+    paths.prepare()
+    openedx = OpenEdx(paths)
+    Ports(tmp_path / "ports.json").choose("openedx")
+    service = openedx.service(address)
+    with (tmp_path / "log").open("wb") as log, subprocess.Popen(service.command, cwd=ROOT, env={**os.environ, **service.environment}, stdout=log) as child:
+        try:
+            deadline = time.monotonic() + 60
+            while not service.ready():
+                assert time.monotonic() < deadline
+                assert child.poll() is None
+                time.sleep(0.05)
+            application = openedx.environment()
+            form = {"grant_type": "client_credentials", "client_id": application["OPENEDX_CLIENT_ID"], "client_secret": application["OPENEDX_CLIENT_SECRET"]}
+            answer = httpx.post(f"{openedx.lms('mitxonline')}/oauth2/access_token", data=form, trust_env=False).json()
+            http = httpx.Client(headers={"Authorization": f"Bearer {answer['access_token']}"}, trust_env=False)
+            courses = f"{openedx.lms('mitxonline')}/api/courses/v1/courses/"
+            assert http.get(courses, params=GET).status_code == 500
+            restore(day_zero, "day0")
+            first = http.get(courses, params=GET).raise_for_status().json()["results"]
+            assert [run["id"] for run in first] == [run.id for run in runs_from_databases(day_zero, "mitxonline")]
+            outline = f"{openedx.lms('mitxonline')}/api/learning_sequences/v1/course_outline/{first[0]['id']}"
+            before = http.get(outline).json()["published_version"]
+            with psycopg.connect(day_zero, dbname=OPENEDX, autocommit=True) as connection:
+                connection.execute("UPDATE course_overviews_courseoverview SET modified = modified + interval '900 days' WHERE id = %s", [first[0]["id"]])
+            while http.get(outline).json()["published_version"] == before:
+                assert time.monotonic() < deadline
+                time.sleep(0.2)
+            assert http.post(f"{openedx.studio('mitxonline')}/api/courses/v0/export/", json={"courses": [first[0]["id"]]}).status_code == 200
+        finally:
+            child.terminate()
+            child.wait(10)

@@ -9,7 +9,6 @@ from typing import Any
 from urllib.parse import quote, urlencode
 
 import orjson
-from starlette.concurrency import run_in_threadpool
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 
@@ -37,7 +36,7 @@ class Lms:
 
     async def courses(self, request: Request) -> Response:
         """200 with a page of courses; 400 without ``username`` or ``page_size``, 404 for another user and behind the last page."""
-        await self._fresh()
+        await self._deployment.follow()
         query = request.query_params
         self._check_user(query.get("username"))
         size = min(MAX_PAGE, _number(query.get("page_size"), "page_size"))
@@ -85,12 +84,8 @@ class Lms:
                 self._outlines.popitem(last=False)
         return self._outlines[key]
 
-    async def _fresh(self) -> None:
-        if self._deployment.stale:
-            await run_in_threadpool(self._deployment.refresh)
-
     async def _run(self, request: Request) -> CourseRun:
-        await self._fresh()
+        await self._deployment.follow()
         run = self._deployment.run(request.path_params["course_id"])
         if run is None:
             raise problems.not_found("Course not found.")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import time
 from collections.abc import Callable, Iterable
 from datetime import UTC, datetime, timedelta
@@ -19,7 +20,10 @@ class UnknownRunError(LookupError):
 
 
 class Deployment:
-    """One Open edX. ``source`` gives its runs on a day of the generator; a ``live`` source follows databases and is asked again every two seconds."""
+    """One Open edX. ``source`` gives its runs on a day of the generator.
+
+    A ``live`` source follows databases: it is first asked when somebody asks here, since they may be made later, and again every two seconds.
+    """
 
     def __init__(self, name: str, source: Source, content: Content = SMALL, *, live: bool = False) -> None:
         self.name, self.content = name, content
@@ -32,12 +36,13 @@ class Deployment:
         self._unlisted: set[str] = set()
         self._without_outline: set[str] = set()
         self._read_at = -MAX_AGE
-        self.refresh()
+        if not live:
+            self.refresh()
 
-    @property
-    def stale(self) -> bool:
-        """Whether the source should be asked again."""
-        return self._live and time.monotonic() - self._read_at >= MAX_AGE
+    async def follow(self) -> None:
+        """Asks a live source again when that is due. Raises what the source raises."""
+        if self._live and time.monotonic() - self._read_at >= MAX_AGE:
+            await asyncio.to_thread(self.refresh)
 
     def refresh(self) -> None:
         """Asks the source for the runs."""

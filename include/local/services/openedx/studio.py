@@ -40,6 +40,7 @@ class Studio:
     async def state(self, request: Request) -> Response:
         """200 with a task's state, 404 for a course or a task that is not there, 500 without ``task_id``: the plugin does not expect that."""
         course_id = request.path_params["course_id"]
+        await self._deployment.follow()
         if self._deployment.run(course_id) is None:
             raise problems.of_developer(404, f"The provided course key cannot be parsed or found: {course_id}", "course_does_not_exist")
         if "task_id" not in request.query_params:
