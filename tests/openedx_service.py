@@ -92,6 +92,32 @@ class Service:
         self.http.delete("/_faults")
         self.http.delete("/_requests")
 
+    def token(self, kind: str = "JWT", **form: str) -> httpx.Response:
+        given = {"grant_type": "client_credentials", "client_id": CLIENT[0], "client_secret": CLIENT[1], "token_type": kind, **form}
+        return self.http.post(f"{self.lms}/oauth2/access_token", data=given)
+
+    def authorized(self) -> httpx.Client:
+        """A plain client with a token."""
+        return httpx.Client(headers={"Authorization": f"JWT {self.token().json()['access_token']}"}, trust_env=False, timeout=15)
+
+    def start(self, http: httpx.Client, *courses: str) -> httpx.Response:
+        return http.post(f"{self.studio}/api/courses/v0/export/", json={"courses": list(courses)})
+
+    def state(self, http: httpx.Client, course: str, task: str) -> httpx.Response:
+        return http.get(f"{self.studio}/api/courses/v0/export/{course}/", params={"task_id": task})
+
+    def states_until_end(self, http: httpx.Client, course: str, task: str, seconds: float = 5) -> list[str]:
+        """The states that were seen, each once, in their order."""
+        seen: list[str] = []
+        deadline = time.monotonic() + seconds
+        while time.monotonic() < deadline:
+            found = self.state(http, course, task).json()["state"]
+            seen += [found] if found not in seen[-1:] else []
+            if found in ("Succeeded", "Failed", "Canceled"):
+                return seen
+            time.sleep(0.005)
+        return seen
+
     def application(self, **changes: Any) -> Application:
         return Application(**{"token_url": f"{self.lms}/oauth2/access_token", "client_id": CLIENT[0], "client_secret": CLIENT[1], **changes})
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import io
-import json
 import tarfile
 import time
 from collections.abc import Iterator
@@ -14,7 +13,7 @@ from urllib.parse import parse_qs, quote, urlsplit
 import httpx
 import pytest
 
-from tests.openedx_service import CLIENT, EXPORTS, OUTLINES, Service, program, running
+from tests.openedx_service import EXPORTS, Service, program, running
 
 GET = {"username": "data_platform", "page_size": "100"}
 
@@ -32,16 +31,10 @@ def _clean(service: Service) -> Iterator[None]:
     service.change(restore=list(service.store._runs))
 
 
-def token(service: Service, kind: str = "JWT", **form: str) -> httpx.Response:
-    given = {"grant_type": "client_credentials", "client_id": CLIENT[0], "client_secret": CLIENT[1], "token_type": kind, **form}
-    return service.http.post(f"{service.lms}/oauth2/access_token", data=given)
-
-
 @pytest.fixture
 def http(service: Service) -> httpx.Client:
     """A client with a token."""
-    answer = token(service).json()
-    return httpx.Client(headers={"Authorization": f"JWT {answer['access_token']}"}, trust_env=False, timeout=15)
+    return service.authorized()
 
 
 # --- tokens --------------------------------------------------------------------------------------
@@ -49,7 +42,7 @@ def http(service: Service) -> httpx.Client:
 
 @pytest.mark.parametrize(("asked", "kind"), [("JWT", "JWT"), ("jwt", "JWT"), ("Bearer", "Bearer"), ("bearer", "Bearer")])
 def test_a_token_is_of_the_type_that_was_asked_for_and_of_no_other(service: Service, asked: str, kind: str) -> None:
-    answer = token(service, asked).json()
+    answer = service.token(asked).json()
     assert (answer["token_type"], answer["expires_in"]) == (kind, 900)
     statuses = {
         scheme: service.http.get(f"{service.lms}/api/user/v1/me", headers={"Authorization": f"{scheme} {answer['access_token']}"}).status_code
@@ -68,13 +61,13 @@ def test_a_token_is_of_the_type_that_was_asked_for_and_of_no_other(service: Serv
     ],
 )
 def test_wrong_credentials_get_no_token(service: Service, form: dict[str, str], status: int, error: str) -> None:
-    answer = token(service, **form)
+    answer = service.token(**form)
     assert (answer.status_code, answer.json()) == (status, {"error": error})
 
 
 def test_tokens_end() -> None:
     with running(1, token_seconds=1) as service:
-        header = {"Authorization": f"JWT {token(service).json()['access_token']}"}
+        header = {"Authorization": f"JWT {service.token().json()['access_token']}"}
         assert service.http.get(f"{service.lms}/api/user/v1/me", headers=header).status_code == 200
         time.sleep(1.1)
         answer = service.http.get(f"{service.lms}/api/user/v1/me", headers=header)
@@ -200,7 +193,7 @@ def test_a_structure_is_a_tree_of_blocks(service: Service, http: httpx.Client) -
 
 def test_links_may_name_a_host_that_nobody_can_reach() -> None:
     with running(150, links="https://lms.internal") as service:
-        answer = token(service).json()
+        answer = service.token().json()
         page = service.http.get(f"{service.lms}/api/courses/v1/courses/", params=GET, headers={"Authorization": f"JWT {answer['access_token']}"}).json()
         assert page["pagination"]["next"].startswith("https://lms.internal/mitxonline/lms/api/courses/v1/courses/?page=2")
 
@@ -217,36 +210,15 @@ def test_days_republish_exactly_their_share(service: Service, http: httpx.Client
 # --- Studio --------------------------------------------------------------------------------------
 
 
-def start(service: Service, http: httpx.Client, *courses: str) -> httpx.Response:
-    return http.post(f"{service.studio}/api/courses/v0/export/", json={"courses": list(courses)})
-
-
-def state(service: Service, http: httpx.Client, course: str, task: str) -> httpx.Response:
-    return http.get(f"{service.studio}/api/courses/v0/export/{course}/", params={"task_id": task})
-
-
-def states_until_end(service: Service, http: httpx.Client, course: str, task: str, seconds: float = 5) -> list[str]:
-    """The states that were seen, each once, in their order."""
-    seen: list[str] = []
-    deadline = time.monotonic() + seconds
-    while time.monotonic() < deadline:
-        found = state(service, http, course, task).json()["state"]
-        seen += [found] if found not in seen[-1:] else []
-        if found in ("Succeeded", "Failed", "Canceled"):
-            return seen
-        time.sleep(0.005)
-    return seen
-
-
 def test_an_export_leaves_an_archive(service: Service, http: httpx.Client) -> None:
     course, other = service.ids[:2]
-    answer = start(service, http, course, other)
+    answer = service.start(http, course, other)
     assert answer.status_code == 200
     assert answer.json()["failed_uploads"] == {}
     task, url = (answer.json()[name][course] for name in ("upload_task_ids", "upload_urls"))
     plain = httpx.Client(trust_env=False)
     address = url.replace("+", "%2B")
-    assert states_until_end(service, http, course, task)[-1] == "Succeeded"
+    assert service.states_until_end(http, course, task)[-1] == "Succeeded"
     archive = plain.get(address)
     assert archive.headers["Content-Length"] == str(len(archive.content))
     with tarfile.open(fileobj=io.BytesIO(archive.content)) as tar:
@@ -264,8 +236,8 @@ def test_an_export_leaves_an_archive(service: Service, http: httpx.Client) -> No
 def test_all_states_of_an_export(service: Service, http: httpx.Client, end: str) -> None:
     course = service.ids[10 + len(end)]
     service.faults({"match": EXPORTS, "export": {"states": ["Pending", "In Progress", "Retrying"], "seconds": 0.4, "end": end}})
-    answer = start(service, http, course).json()
-    seen = states_until_end(service, http, course, answer["upload_task_ids"][course])
+    answer = service.start(http, course).json()
+    seen = service.states_until_end(http, course, answer["upload_task_ids"][course])
     assert seen == ["Pending", "In Progress", "Retrying", end]
     assert (service.http.get(quote(urlsplit(answer["upload_urls"][course]).path)).status_code == 200) == (end == "Succeeded")
 
@@ -273,18 +245,18 @@ def test_all_states_of_an_export(service: Service, http: httpx.Client, end: str)
 def test_an_export_can_hang(service: Service, http: httpx.Client) -> None:
     course = service.ids[6]
     service.faults({"match": EXPORTS, "export": {"states": ["Pending", "In Progress"], "seconds": 0, "end": None}})
-    task = start(service, http, course).json()["upload_task_ids"][course]
-    assert states_until_end(service, http, course, task, seconds=0.3) == ["In Progress"]
+    task = service.start(http, course).json()["upload_task_ids"][course]
+    assert service.states_until_end(http, course, task, seconds=0.3) == ["In Progress"]
 
 
 def test_a_partial_success_is_a_400_with_tasks(service: Service, http: httpx.Client) -> None:
     course, refused = service.ids[:2]
     service.faults({"match": EXPORTS, "export": {"refuse": "the queue is away"}})
-    answer = start(service, http, course, refused)
+    answer = service.start(http, course, refused)
     assert answer.status_code == 400
     assert answer.json()["upload_task_ids"].keys() == {course}
     assert answer.json()["failed_uploads"] == {refused: "the queue is away"}
-    assert states_until_end(service, http, course, answer.json()["upload_task_ids"][course])[-1] == "Succeeded"
+    assert service.states_until_end(http, course, answer.json()["upload_task_ids"][course])[-1] == "Succeeded"
 
 
 @pytest.mark.parametrize("body", [{}, {"courses": []}, {"courses": "course-v1:a+b+c"}, {"courses": [1]}])
@@ -295,110 +267,30 @@ def test_requests_that_make_no_sense(service: Service, http: httpx.Client, body:
 
 def test_tasks_that_are_not_there(service: Service, http: httpx.Client) -> None:
     course, other = service.ids[:2]
-    task = start(service, http, course).json()["upload_task_ids"][course]
-    assert state(service, http, other, task).json() == {"detail": "Task not found"}
-    assert state(service, http, "course-v1:No+such+run", task).status_code == 404
+    task = service.start(http, course).json()["upload_task_ids"][course]
+    assert service.state(http, other, task).json() == {"detail": "Task not found"}
+    assert service.state(http, "course-v1:No+such+run", task).status_code == 404
     assert http.get(f"{service.studio}/api/courses/v0/export/{course}/").status_code == 500
     assert http.get(f"{service.lms}/api/courses/v0/export/{course}/").status_code == 404, "the LMS exports nothing"
-    gone = start(service, http, "course-v1:No+such+run").json()["upload_task_ids"]["course-v1:No+such+run"]
+    gone = service.start(http, "course-v1:No+such+run").json()["upload_task_ids"]["course-v1:No+such+run"]
     time.sleep(0.1)
     assert [one["state"] for one in service.exports() if one["task_id"] == gone] == ["Failed"]
 
 
-# --- misbehaviour --------------------------------------------------------------------------------
-
-
-@pytest.mark.parametrize("status", [401, 404, 429, 500, 502, 503])
-def test_statuses_are_answered_without_doing_anything(service: Service, http: httpx.Client, status: int) -> None:
-    before = len(service.exports())
-    service.faults({"match": EXPORTS, "count": 2, "status": status, **({"retry_after": 7} if status == 429 else {})})
-    for _ in range(2):
-        answer = start(service, http, service.ids[0])
-        assert answer.status_code == status
-        assert answer.headers.get("Retry-After") == ("7" if status == 429 else None)
-    assert len(service.exports()) == before
-    assert start(service, http, service.ids[0]).status_code == 200
-
-
-@pytest.mark.parametrize("effect", ["half_body", "drop_answer"])
-def test_a_lost_answer_comes_after_the_work(service: Service, http: httpx.Client, effect: str) -> None:
-    before = len(service.exports())
-    service.faults({"match": EXPORTS, effect: True})
-    with pytest.raises((httpx.RemoteProtocolError, httpx.ReadError)):
-        start(service, http, service.ids[0])
-    assert len(service.exports()) == before + 1
-    assert http.get(f"{service.lms}/api/user/v1/me").status_code == 200, "only that connection was closed"
-
-
-def test_slow_answers_and_latency(service: Service, http: httpx.Client) -> None:
-    service.faults({"match": {"path": OUTLINES}, "delay": 0.3})
-    begin = time.monotonic()
-    http.get(f"{service.lms}/api/learning_sequences/v1/course_outline/{service.ids[0]}").raise_for_status()
-    assert 0.3 <= time.monotonic() - begin < 3
-    assert service.openedx is not None
-    service.openedx.application.latency = 0.2
-    try:
-        begin = time.monotonic()
-        http.get(f"{service.lms}/api/user/v1/me").raise_for_status()
-        assert time.monotonic() - begin >= 0.2
-    finally:
-        service.openedx.application.latency = 0.0
-
-
-def test_a_share_of_the_requests_is_hit_the_same_ones_every_time(service: Service, http: httpx.Client) -> None:
-    url = f"{service.lms}/api/learning_sequences/v1/course_outline/{service.ids[0]}"
-    hits = []
-    for _ in range(2):
-        service.http.delete("/_faults")
-        service.faults({"match": {"path": OUTLINES}, "count": None, "share": 0.2, "seed": 5, "status": 503})
-        hits.append([http.get(url).status_code for _ in range(60)])
-    assert hits[0] == hits[1]
-    assert 4 <= hits[0].count(503) <= 22
-    assert service.http.get("/_faults").json()[0]["hit"] == hits[0].count(503)
-
-
-def test_skip_and_count_choose_the_requests(service: Service, http: httpx.Client) -> None:
-    service.faults({"match": {"method": "GET", "path": "*/me"}, "skip": 2, "count": 1, "status": 500})
-    assert [http.get(f"{service.lms}/api/user/v1/me").status_code for _ in range(5)] == [200, 200, 500, 200, 200]
-
-
-def test_what_was_asked_is_on_record_without_secrets(service: Service, http: httpx.Client) -> None:
-    token(service)
-    service.faults({"match": {"path": "*/me"}, "status": 500})
-    http.get(f"{service.lms}/api/user/v1/me?x=1")
-    first, second = service.requests()[-2:]
-    assert (first["method"], first["path"], first["status"]) == ("POST", "/mitxonline/lms/oauth2/access_token", 200)
-    assert (second["path"], second["query"], second["status"], second["fault"]["status"]) == ("/mitxonline/lms/api/user/v1/me", "x=1", 500, 500)
-    text = json.dumps(service.requests())
-    assert CLIENT[1] not in text
-    assert http.headers["Authorization"].split()[1] not in text
-
-
-@pytest.mark.parametrize(
-    "rule", [{}, {"status": 200}, {"status": 500, "count": 0}, {"match": {"verb": "GET"}, "status": 500}, {"export": {"end": "Gone"}}, {"delay": -1}]
-)
-def test_rules_that_make_no_sense_are_refused(service: Service, rule: dict[str, Any]) -> None:
-    assert service.faults(rule).status_code == 422
-    assert service.http.get("/_faults").json() == []
-
-
-def test_changes_that_make_no_sense_are_refused(service: Service) -> None:
-    for what in ({"publish": ["course-v1:No+such+run"]}, {"explode": True}, [1]):
-        assert service.http.post("/_courses/mitxonline", json=what).status_code == 422
-    assert service.http.post("/_courses/edx", json={}).status_code == 404
+# --- the program ----------------------------------------------------------------------------------
 
 
 def test_the_program_serves_and_ends_on_a_signal(tmp_path: Path) -> None:
     with program(tmp_path / "log", "--courses", "12", "--export-seconds", "0.1") as service:
         service.deployment = "xpro"
-        answer = token(service).json()
+        answer = service.token().json()
         http = httpx.Client(headers={"Authorization": f"JWT {answer['access_token']}"}, trust_env=False)
         page = http.get(f"{service.lms}/api/courses/v1/courses/", params=GET).json()
         assert page["pagination"]["count"] == 12
         assert page["results"][0]["org"] == "xPRO"
         course = page["results"][0]["id"]
-        answer = start(service, http, course).json()
-        states_until_end(service, http, course, answer["upload_task_ids"][course])
+        answer = service.start(http, course).json()
+        service.states_until_end(http, course, answer["upload_task_ids"][course])
         with tarfile.open(fileobj=io.BytesIO(service.http.get(answer["upload_urls"][course].replace("+", "%2B")).content)) as tar:
             kinds = {name.split("/")[1] for name in tar.getnames() if name.count("/") > 1}
         structure = http.get(f"{service.lms}/api/course-structure/v0/{course}/").json()

@@ -1,4 +1,4 @@
-"""The lake for jobs that run in this process or as programs: PostgreSQL's catalog and the variables that lead there."""
+"""The local Open edX, and the lake for jobs that run in this process or as programs: PostgreSQL's catalog and the variables that lead there."""
 
 from __future__ import annotations
 
@@ -9,9 +9,13 @@ import psycopg
 import pytest
 from pyiceberg.catalog import Catalog
 
+from include.jobs.openedx.export.record import Records
+from include.jobs.openedx.export.steps import Exporter
 from include.lake.catalog import create_catalog_tables, open_catalog
 from include.local.platform import Platform
-from tests.openedx_service import VARIABLES
+from tests.openedx_service import QUICK, VARIABLES, Service, running
+
+from .work import Work
 
 CATALOG = "ol_data_lake_local"
 
@@ -29,3 +33,32 @@ def openedx_lake(postgres: Platform, tmp_path_factory: pytest.TempPathFactory) -
         for name, value in variables.items():
             patch.setenv(name, value)
         yield open_catalog(CATALOG, {"warehouse": "local:///warehouse"})
+
+
+@pytest.fixture(scope="module")
+def service() -> Iterator[Service]:
+    """Open edX with forty course runs; modules that need more have their own."""
+    with running(40) as found:
+        yield found
+
+
+@pytest.fixture
+def course(service: Service) -> Iterator[str]:
+    """A run that no other test has exported."""
+    service.clear()
+    exported = {task["course"] for task in service.exports()}
+    yield next(name for name in service.ids if name not in exported)
+    service.clear()
+
+
+@pytest.fixture
+def course_environment(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The credentials that jobs read."""
+    for name, value in VARIABLES.items():
+        monkeypatch.setenv(name, value)
+
+
+@pytest.fixture
+def work(service: Service, tmp_path: Path) -> Work:
+    """Exports with a state and a landing zone of the test's own."""
+    return Work(service, tmp_path, Exporter("mitxonline", Records(str(tmp_path / "state"), "mitxonline"), downloads=QUICK))
