@@ -21,6 +21,7 @@ from include.jobs.openedx.sweep.observe import observe
 from include.jobs.openedx.sweep.settle import check, order_of, settle
 from include.jobs.openedx.sweep.state import Known, States, Sweep
 from include.lake.catalog import open_catalog
+from include.lake.commits import CommitConflictError
 from include.lake.names import table_in
 
 log = logging.getLogger(__name__)
@@ -59,7 +60,10 @@ def run(arguments: argparse.Namespace) -> JobResult:
         log.info("sweep %s was finished by an earlier attempt", arguments.run_key)
     _log(sweep)
     ref = table_in(environment, Layer.RAW, table.table_name(arguments.deployment))
-    result = table.append(open_catalog(environment), ref, sweep)
+    try:
+        result = table.append(open_catalog(environment), ref, sweep)
+    except CommitConflictError as error:
+        raise TransientError(str(error)) from error
     facts = {
         "state": states.url(sweep.run_key),
         "changed": list(sweep.changed),
@@ -80,9 +84,11 @@ async def sweep_once(arguments: argparse.Namespace, application: Application, bu
         found = await lms.courses()
         if not found.ids and known:
             raise TransientError(f"{arguments.lms}: the course list is empty, {len(known)} course runs are known; may this application's user see courses?")
-        refused = {name[:300]: reason for name in found.ids if (reason := why_refused(name))}
+        refused = {name: reason for name in found.ids if (reason := why_refused(name))}
         listed = [name for name in found.ids if name not in refused]
-        attempts = await observe(lms, order_of(known, listed), listed)
+        order = order_of(known, listed)
+        log.info("%d course runs to ask for, with %d requests and %.0f s left", len(order), budget.requests - budget.made, budget.left)
+        attempts = await observe(lms, order, listed)
     settled = settle(known, listed, attempts, most=arguments.max_changed)
     cut = budget.spent if settled.counts.left or settled.counts.failed else ""
     check(settled, attempts, cut)
