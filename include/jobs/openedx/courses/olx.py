@@ -12,6 +12,8 @@ from lxml import etree
 
 from include.jobs.openedx.courses.refusals import MalformedError
 
+MOST_ATTRIBUTES = 1_000
+_MANY_BYTES = 16 << 10  # what is shorter has no room for many more
 ALLOWED = "well-formed XML without a document type"
 _DTD = b"<!DOCTYPE"
 # what may stand before a document type; atomic and possessive, so that no document makes the search slow
@@ -36,8 +38,11 @@ def read_xml(data: bytes) -> tuple[etree._Element, str]:
     if _DTD in data and (document_type := _PROLOG.match(data)):
         raise MalformedError(ALLOWED, document_type[0][document_type[0].rindex(_DTD) :].decode("utf-8", "replace"))
     try:
-        return etree.fromstring(data, _PARSER), data.decode(encoding).removeprefix("\ufeff")
+        root, text = etree.fromstring(data, _PARSER), data.decode(encoding).removeprefix("\ufeff")
     except etree.XMLSyntaxError as error:
         raise MalformedError(ALLOWED, error.msg or "nothing") from error
     except UnicodeDecodeError as error:
         raise MalformedError(f"text in {error.encoding}", f"the byte {data[error.start]:#04x} at {error.start}") from error
+    if len(data) > _MANY_BYTES and len(root.attrib) > MOST_ATTRIBUTES:  # lxml looks each one up by its name: 100,000 would take minutes
+        raise MalformedError(f"at most {MOST_ATTRIBUTES} attributes", f"{len(root.attrib)}")
+    return root, text

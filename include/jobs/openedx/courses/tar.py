@@ -21,12 +21,14 @@ from include.jobs.openedx.courses.refusals import Limits, RefusedArchiveError, s
 
 BLOCK = 512
 AHEAD = 4  # pieces of a megabyte
+MOST_EXTENDED = 4  # one for the archive, a pax one, and GNU's two
 # name, size, checksum, type, magic, prefix
 _HEADER = struct.Struct("100s24x12s12x8sc100x8s80x155s12x")
 _POSIX = b"ustar\x0000"
 _ADLER = 65521
 _ONLY_TIMES = re.compile(rb"(?:\d\d [amc]time=\d+(?:\.\d+)?\n)+\0*")  # what Studio's exports carry before every member
 _PAX_RECORD = re.compile(rb"(\d{1,8}) ([^=\n]+)=")
+_DECIMAL = re.compile(r"[0-9]{1,20}")
 _OCTAL = re.compile(rb"[ \0]*([0-7]*)[ \0]*")
 _FILE, _DIRECTORY, _PAX, _PAX_GLOBAL, _GNU_NAME = b"0", b"5", b"x", b"g", b"L"
 _KINDS = {_FILE: _FILE, b"\0": _FILE, b"7": _FILE, _DIRECTORY: _DIRECTORY, _PAX: _PAX, _PAX_GLOBAL: _PAX_GLOBAL, _GNU_NAME: _GNU_NAME}
@@ -67,7 +69,7 @@ class ArchiveReader:
         self._at = 0  # in the piece
         self._behind = 0  # bytes of the stream before the piece
         self._left = self._padding = 0
-        self.headers = 0
+        self._count = 0
         if depth > self._limits.depth:
             raise self._refused(f"an archive inside {depth - 1} others", f"at most {self._limits.depth} levels", 0)
 
@@ -83,60 +85,59 @@ class ArchiveReader:
 
     def members(self) -> Iterator[Member]:
         """The regular files. What the caller left of one is skipped before the next is given."""
-        seen: dict[str, str] = {}
+        seen: dict[str, Member] = {}
         limits = self._limits
         while entry := self._next():
             kind, path, size, offset = entry
             if not is_plain(path, limits.name_bytes):
-                self._check_name(path, offset)
-                path = path.removeprefix("./")
+                path = self._checked(path, offset)
             if kind == _DIRECTORY:
                 if size:
                     raise self._refused(f"a directory of {size} bytes", "directories without content", offset, path)
                 continue
-            form = folded(path)
-            clash = seen.setdefault(form, path)
-            if clash is path:
-                clash = ""
-            elif clash == path:
-                raise self._refused("a second member of this name", "each name once", offset, path)
+            member = Member(path, size, offset)
+            first = seen.setdefault(folded(path), member)
+            if first is not member:
+                if first.name == path:
+                    raise self._refused(f"a second member of this name, the first at byte {first.offset}", "each name once", offset, path)
+                member = member._replace(clash=first.name)
             if size > limits.member_bytes:
                 raise self._refused(f"{size} bytes", f"at most {limits.member_bytes} a member", offset, path)
             self._left, self._padding = size, -size % BLOCK
-            yield Member(path, size, offset, clash)
+            yield member
         self._check_folders(seen)
 
-    def _check_name(self, path: str, offset: int) -> None:
+    def _checked(self, path: str, offset: int) -> str:
         if problem := problem_of(path, self._limits.name_bytes):
             raise self._refused(*problem, offset, shown(path))
+        return path.removeprefix("./")
 
     def _next(self) -> tuple[bytes, str, int, int] | None:
         """Type, name, size and offset of the next file or directory; nothing when the archive has ended well."""
         self._skip_rest()
         offset = self._behind + self._at
+        self._count += 1
+        if self._count > self._limits.members:
+            raise self._refused(f"more than {self._limits.members} members", f"at most {self._limits.members}", offset)
         name, size = "", -1  # what extended headers say about the member; -1: nothing
-        extended = False
-        while True:
-            self.headers += 1
-            if self.headers > 2 * self._limits.members:  # an extended one before each
-                raise self._refused(f"more than {self._limits.members} members", f"at most {self._limits.members}", offset)
+        for extended in range(MOST_EXTENDED + 1):
             header = self._take(BLOCK, offset)
             if header[0] == 0 and not header.strip(b"\0"):
-                self._end(offset, extended)
+                self._end(offset, extended > 0)
                 return None
             kind, own_name, own_size = self._header(header, offset)
             if kind not in _EXTENDED:
                 return kind, name or own_name, own_size if size < 0 else size, offset
             name, size = self._extended(kind, own_size, offset, (name, size))
-            extended = True
+        raise self._refused("one extended header after the other", f"at most {MOST_EXTENDED} before a member", offset)
 
-    def _check_folders(self, seen: dict[str, str]) -> None:
+    def _check_folders(self, seen: dict[str, Member]) -> None:
         """No file may stand where other members have a folder: an archive like that can be unpacked nowhere."""
         for folder in {form.rpartition("/")[0] for form in seen}:
             parent = folder
             while parent:
-                if parent in seen:
-                    raise self._refused("a file where other members have a folder", "files beside folders", self._behind, seen[parent])
+                if file := seen.get(parent):
+                    raise self._refused("a file where other members have a folder", "files beside folders", file.offset, file.name)
                 parent = parent.rpartition("/")[0]
 
     def whole(self) -> bytes:
@@ -232,7 +233,7 @@ class ArchiveReader:
     def _pax_size(self, records: dict[str, str], known: int, offset: int) -> int:
         if "size" not in records:
             return known
-        if not records["size"].isdecimal() or len(records["size"]) > 20:
+        if not _DECIMAL.fullmatch(records["size"]):
             raise self._refused(f"the size {shown(records['size'])}", "decimal digits", offset)
         return int(records["size"])
 
