@@ -95,6 +95,18 @@ def test_bytes_depend_on_seed_course_and_version_alone() -> None:
     assert len({hashlib.sha256(gzip.decompress(one.archive)).digest() for one in (olx_course(RUN, seed=7, blocks=60), *others)}) == 3
 
 
+def test_members_are_written_as_studio_writes_them_or_plainly() -> None:
+    studio, plain = (olx_course(RUN, seed=7, blocks=20, extras=Extras(whole_seconds=whole)) for whole in (False, True))
+    assert studio.files == plain.files
+    for course, times in ((studio, True), (plain, False)):
+        with tarfile.open(fileobj=io.BytesIO(course.archive)) as tar:
+            found = tar.getmembers()
+        assert all(("mtime" in member.pax_headers) is times for member in found)
+        assert [member.name for member in found if not member.name.isascii()] == ["course/static/Übung 1 – Lösung.pdf"]
+        names = [member.name.split("/") for member in found]
+        assert names == sorted(names), "as tarfile adds a folder"
+
+
 def test_a_version_changes_little_and_has_a_greater_number() -> None:
     first, second, third = (olx_course(RUN, seed=7, blocks=60, version=version) for version in (0, 1, 2))
     changed = {path for path in {*first.files, *second.files} if first.files.get(path) != second.files.get(path)}

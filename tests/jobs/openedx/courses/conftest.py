@@ -12,6 +12,18 @@ from include.config.environments import current_environment
 from include.lake.catalog import create_catalog_tables
 from include.local.platform import Platform
 
+ROUNDS = "--course-rounds"
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    parser.addoption(ROUNDS, type=int, default=None, help="how often kills and shuffled deliveries of courses are tried (default: once, with few of each)")
+
+
+@pytest.fixture
+def rounds(request: pytest.FixtureRequest) -> int:
+    """0 when nothing was asked for; the option is unknown to a run of all tests."""
+    return request.config.getoption(ROUNDS, default=None) or 0
+
 
 @pytest.fixture(scope="session")
 def course_lake(postgres: Platform, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
