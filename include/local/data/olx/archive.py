@@ -152,7 +152,7 @@ def tar_parts(root: str, files: dict[str, bytes], *, whole_seconds: bool = False
 
 
 def member_parts(name: str, data: bytes, *, kind: bytes = b"0", time: float = EXPORTED, size: int | None = None) -> Iterator[bytes]:
-    """One member as ``tarfile`` writes it in the pax format: an extended header for what a plain one cannot say (a time with a fraction, some names), then it."""
+    """One member as ``tarfile`` writes it in the pax format: an extended header for what a plain one cannot say (fractions, some names), then it."""
     records = {"mtime": repr(time)} if isinstance(time, float) else {}
     raw = f"{name}/".encode() if kind == b"5" else name.encode()
     if len(raw) > 100 or not raw.isascii():
