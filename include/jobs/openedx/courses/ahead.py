@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import queue
 import threading
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator
 from dataclasses import dataclass
 from typing import Generic, TypeVar
 
@@ -43,7 +43,7 @@ class _Maker(Generic[T]):
         return False
 
 
-def ahead(items: Iterator[T], most: int) -> Iterator[T]:
+def ahead(items: Iterator[T], most: int) -> Generator[T, None, None]:
     """The same items in the same order, at most ``most`` of them waiting; an error is raised where its item would have come.
 
     The thread ends with the items, or when the caller closes or forgets this iterator.

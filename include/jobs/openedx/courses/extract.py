@@ -27,6 +27,7 @@ from include.jobs.openedx.courses.static import StaticTar, data_version
 from include.jobs.openedx.courses.tar import ArchiveReader, Member
 
 SKIPPED = ("drafts", "assets", "course")
+_SPECIAL = frozenset((*SKIPPED, "static"))
 _TRUE, _FALSE = ("true", "1", "yes"), ("false", "0", "no", "", "null", "none")
 
 
@@ -39,7 +40,12 @@ def extract(stream: BinaryIO, *, source: str, key: CourseKey, deployment: str, r
     """
     limits = limits or Limits()
     reader = ArchiveReader(stream, source, limits)
-    return _Pass(reader, StaticTar(static), source=source, key=key, deployment=deployment, retrieved_at=retrieved_at, limits=limits).run()
+    tar = StaticTar(static)
+    try:
+        return _Pass(reader, tar, source=source, key=key, deployment=deployment, retrieved_at=retrieved_at, limits=limits).run()
+    finally:
+        reader.close()
+        tar.release()
 
 
 class _Pass:
@@ -77,6 +83,9 @@ class _Pass:
 
     def _member(self, member: Member, path: str) -> None:
         top, slash, rest = path.partition("/")
+        if rest[-4:] == ".xml" and top not in _SPECIAL:
+            self._block(member, top)
+            return
         if not slash:
             if top == "course.xml":
                 self._course_xml(member)
@@ -88,8 +97,6 @@ class _Pass:
             self._with_text(member, self._metadata)
         elif top in SKIPPED:
             self._skipped[top] += 1
-        elif rest.endswith(".xml") and top != "static":
-            self._block(member, top)
         elif top == "policies" and rest.startswith(f"{self._key.run}/") and rest.endswith(".json"):
             self._policy(member, path)
         else:

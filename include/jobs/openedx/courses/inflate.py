@@ -12,6 +12,7 @@ from include.jobs.openedx.courses.refusals import Limits, RefusedArchiveError
 
 READ_BYTES = 256 << 10
 PIECE_BYTES = 1 << 20
+MOST_MEMBERS = 10_000
 _IsalError: type[Exception] = igzip_lib.IsalError  # type: ignore[assignment]  # its annotation is that of an instance
 GZIP = 31  # zlib's window bits for a gzip header and trailer
 ALLOWED = "a gzip file, whole and unchanged"
@@ -39,7 +40,11 @@ class Inflater:
         data = self._read()
         if not data:
             raise self._refused("an empty file", ALLOWED)
+        members = 0
         while data:
+            members += 1
+            if members > MOST_MEMBERS:  # they may be empty, and cost time all the same
+                raise self._refused(f"more than {MOST_MEMBERS} gzip members", f"at most {MOST_MEMBERS}")
             member = isal_zlib.decompressobj(GZIP)
             while not member.eof:
                 if not data:

@@ -12,6 +12,8 @@ from lxml import etree
 
 from include.jobs.openedx.courses.refusals import MalformedError
 
+MOST_ATTRIBUTES = 1_000
+_MANY_BYTES = 16 << 10  # what is shorter has no room for many more
 ALLOWED = "well-formed XML without a document type"
 _DTD = b"<!DOCTYPE"
 # what may stand before a document type; atomic and possessive, so that no document makes the search slow
@@ -25,19 +27,27 @@ _PARSER = etree.XMLParser(resolve_entities=False, load_dtd=False, dtd_validation
 
 def read_xml(data: bytes) -> tuple[etree._Element, str]:
     """The root element and the document as text. Raises :class:`MalformedError`."""
-    encoding = "utf-8"
-    if data.startswith(b"<?xml"):
-        declared = _DECLARATION.match(data)
-        if declared and declared[1].lower() not in _ENCODINGS:
-            raise MalformedError(f"encodings {', '.join(name.decode() for name in _ENCODINGS)}", declared[1].decode())
-        encoding = _ENCODINGS[declared[1].lower()] if declared else encoding
-    elif data.startswith((b"\xfe\xff", b"\xff\xfe")) or b"\0" in data[:4]:
-        raise MalformedError("XML in UTF-8", "UTF-16 or UTF-32")
-    if _DTD in data and (document_type := _PROLOG.match(data)):
-        raise MalformedError(ALLOWED, document_type[0][document_type[0].rindex(_DTD) :].decode("utf-8", "replace"))
+    # with nothing before the first element there is neither a declaration nor a document type
+    encoding = "utf-8" if data[:1] == b"<" and data[1:2].isalpha() else _prolog(data)
     try:
-        return etree.fromstring(data, _PARSER), data.decode(encoding).removeprefix("\ufeff")
+        root, text = etree.fromstring(data, _PARSER), data.decode(encoding)
     except etree.XMLSyntaxError as error:
         raise MalformedError(ALLOWED, error.msg or "nothing") from error
     except UnicodeDecodeError as error:
         raise MalformedError(f"text in {error.encoding}", f"the byte {data[error.start]:#04x} at {error.start}") from error
+    if len(data) > _MANY_BYTES and len(root.attrib) > MOST_ATTRIBUTES:  # lxml looks each one up by its name: 100,000 would take minutes
+        raise MalformedError(f"at most {MOST_ATTRIBUTES} attributes", f"{len(root.attrib)}")
+    return root, text
+
+
+def _prolog(data: bytes) -> str:
+    """Python's name of the document's encoding. Raises :class:`MalformedError` for encodings that are not taken and for a document type."""
+    declared = _DECLARATION.match(data)
+    encoding = _ENCODINGS.get(declared[1].lower(), "") if declared else "utf-8-sig"
+    if declared and not encoding:
+        raise MalformedError(f"encodings {', '.join(name.decode() for name in _ENCODINGS)}", declared[1].decode())
+    if data.startswith((b"\xfe\xff", b"\xff\xfe")) or b"\0" in data[:4]:
+        raise MalformedError("XML in UTF-8", "UTF-16 or UTF-32")
+    if document_type := _PROLOG.match(data):
+        raise MalformedError(ALLOWED, document_type[0][document_type[0].rindex(_DTD) :].decode("utf-8", "replace"))
+    return encoding

@@ -16,17 +16,18 @@ class Limits:
     """What an archive may hold at most; all sizes in bytes, before compression.
 
     ``ratio`` is inflated to compressed, looked at from ``ratio_from`` inflated bytes on: headers alone compress better than that. ``depth``
-    counts archives inside archives. ``text_bytes`` bounds one XML or JSON member, which is held in memory, and ``texts_bytes`` all of them.
+    counts archives inside archives. ``text_bytes`` bounds one XML or JSON member, which is held in memory (parsed, at up to 30 times its size), and
+    ``texts_bytes`` all of them.
     """
 
     ratio: int = 200
-    ratio_from: int = 8 << 20
+    ratio_from: int = 4 << 20
     member_bytes: int = 256 << 20
     total_bytes: int = 4 << 30
     members: int = 200_000
     depth: int = 3
     name_bytes: int = 1024
-    text_bytes: int = 16 << 20
+    text_bytes: int = 4 << 20
     texts_bytes: int = 256 << 20
 
 

@@ -21,12 +21,16 @@ from include.jobs.openedx.courses.refusals import Limits, RefusedArchiveError, s
 
 BLOCK = 512
 AHEAD = 4  # pieces of a megabyte
+MOST_SEEN = 20
+LONGEST_RECORDS = 64 << 10  # beside a name
+MOST_EXTENDED = 4  # one for the archive, a pax one, and GNU's two
 # name, size, checksum, type, magic, prefix
 _HEADER = struct.Struct("100s24x12s12x8sc100x8s80x155s12x")
 _POSIX = b"ustar\x0000"
 _ADLER = 65521
-_ONLY_TIMES = re.compile(rb"(?:\d\d [amc]time=\d+(?:\.\d+)?\n)+\0*")  # what Studio's exports carry before every member
+_ONLY_TIMES = re.compile(rb"(?:\d\d [amc]time=\d+(?:\.\d+)?\n)+")  # what Studio's exports carry before every member
 _PAX_RECORD = re.compile(rb"(\d{1,8}) ([^=\n]+)=")
+_DECIMAL = re.compile(r"[0-9]{1,20}")
 _OCTAL = re.compile(rb"[ \0]*([0-7]*)[ \0]*")
 _FILE, _DIRECTORY, _PAX, _PAX_GLOBAL, _GNU_NAME = b"0", b"5", b"x", b"g", b"L"
 _KINDS = {_FILE: _FILE, b"\0": _FILE, b"7": _FILE, _DIRECTORY: _DIRECTORY, _PAX: _PAX, _PAX_GLOBAL: _PAX_GLOBAL, _GNU_NAME: _GNU_NAME}
@@ -67,7 +71,9 @@ class ArchiveReader:
         self._at = 0  # in the piece
         self._behind = 0  # bytes of the stream before the piece
         self._left = self._padding = 0
-        self.headers = 0
+        self._count = 0
+        self._longest = self._limits.name_bytes + LONGEST_RECORDS
+        self._seen: dict[bytes, tuple[bytes, str, int]] = {}  # extended headers, which are the same before most members
         if depth > self._limits.depth:
             raise self._refused(f"an archive inside {depth - 1} others", f"at most {self._limits.depth} levels", 0)
 
@@ -83,61 +89,75 @@ class ArchiveReader:
 
     def members(self) -> Iterator[Member]:
         """The regular files. What the caller left of one is skipped before the next is given."""
-        seen: dict[str, str] = {}
+        seen: dict[str, Member] = {}
         limits = self._limits
         while entry := self._next():
             kind, path, size, offset = entry
             if not is_plain(path, limits.name_bytes):
-                self._check_name(path, offset)
-                path = path.removeprefix("./")
+                path = self._checked(path, offset)
             if kind == _DIRECTORY:
                 if size:
                     raise self._refused(f"a directory of {size} bytes", "directories without content", offset, path)
                 continue
-            form = folded(path)
-            clash = seen.setdefault(form, path)
-            if clash is path:
-                clash = ""
-            elif clash == path:
-                raise self._refused("a second member of this name", "each name once", offset, path)
+            member = Member(path, size, offset)
+            first = seen.setdefault(folded(path), member)
+            if first is not member:
+                if first.name == path:
+                    raise self._refused(f"a second member of this name, the first at byte {first.offset}", "each name once", offset, path)
+                member = member._replace(clash=first.name)
             if size > limits.member_bytes:
                 raise self._refused(f"{size} bytes", f"at most {limits.member_bytes} a member", offset, path)
             self._left, self._padding = size, -size % BLOCK
-            yield Member(path, size, offset, clash)
+            yield member
         self._check_folders(seen)
 
-    def _check_name(self, path: str, offset: int) -> None:
+    def _checked(self, path: str, offset: int) -> str:
         if problem := problem_of(path, self._limits.name_bytes):
             raise self._refused(*problem, offset, shown(path))
+        return path.removeprefix("./")
 
     def _next(self) -> tuple[bytes, str, int, int] | None:
         """Type, name, size and offset of the next file or directory; nothing when the archive has ended well."""
         self._skip_rest()
         offset = self._behind + self._at
+        self._count += 1
+        if self._count > self._limits.members:
+            raise self._refused(f"more than {self._limits.members} members", f"at most {self._limits.members}", offset)
         name, size = "", -1  # what extended headers say about the member; -1: nothing
-        extended = False
-        while True:
-            self.headers += 1
-            if self.headers > 2 * self._limits.members:  # an extended one before each
-                raise self._refused(f"more than {self._limits.members} members", f"at most {self._limits.members}", offset)
+        self._skip_times()
+        extended = 0
+        while extended <= MOST_EXTENDED:
             header = self._take(BLOCK, offset)
             if header[0] == 0 and not header.strip(b"\0"):
-                self._end(offset, extended)
+                self._end(offset, extended > 0 or offset != self._behind + self._at - BLOCK)
                 return None
             kind, own_name, own_size = self._header(header, offset)
             if kind not in _EXTENDED:
                 return kind, name or own_name, own_size if size < 0 else size, offset
             name, size = self._extended(kind, own_size, offset, (name, size))
-            extended = True
+            extended += 1
+        raise self._refused("one extended header after the other", f"at most {MOST_EXTENDED} before a member", offset)
 
-    def _check_folders(self, seen: dict[str, str]) -> None:
+    def _skip_times(self) -> None:
+        """Passes over an extended header that says nothing but times, if it is one that was seen before: Studio's exports have one before each member."""
+        end = self._at + 2 * BLOCK
+        if end <= len(self._piece):
+            kind, _, size = self._seen.get(self._piece[self._at : self._at + BLOCK], (b"", "", 0))
+            if kind == _PAX and size <= BLOCK and _ONLY_TIMES.fullmatch(self._piece, end - BLOCK, end - BLOCK + size):
+                self._at = end
+
+    def _check_folders(self, seen: dict[str, Member]) -> None:
         """No file may stand where other members have a folder: an archive like that can be unpacked nowhere."""
         for folder in {form.rpartition("/")[0] for form in seen}:
             parent = folder
             while parent:
-                if parent in seen:
-                    raise self._refused("a file where other members have a folder", "files beside folders", self._behind, seen[parent])
+                if file := seen.get(parent):
+                    raise self._refused("a file where other members have a folder", "files beside folders", file.offset, file.name)
                 parent = parent.rpartition("/")[0]
+
+    def close(self) -> None:
+        """Stops reading; for archives that are not read to their end."""
+        self._pieces.close()
 
     def whole(self) -> bytes:
         """The content of the present member."""
@@ -157,11 +177,14 @@ class ArchiveReader:
         raw_name, raw_size, raw_checksum, raw_kind, magic, prefix = _HEADER.unpack(header)
         # Adler-32's lower half is 1 + the sum, modulo a prime; the stored sum is compared modulo the same prime, at a tenth of sum()'s cost
         total = (isal_zlib.adler32(header) & 0xFFFF) + 255 - sum(raw_checksum)
-        if (total - self._number(raw_checksum, offset)) % _ADLER:
+        checksum = self._number(raw_checksum[:7] if raw_checksum[6:] == b"\0 " else raw_checksum, offset)
+        if (total - checksum) % _ADLER:
             raise self._refused("a damaged header (its checksum differs)", "tar headers", offset)
         size = self._number(raw_size, offset)
         kind = _KINDS.get(raw_kind)
         if kind in _EXTENDED:
+            if len(self._seen) < MOST_SEEN:
+                self._seen[header] = raw_kind, "", size
             return raw_kind, "", size
         try:
             name = raw_name.split(b"\0", 1)[0].decode()
@@ -191,10 +214,10 @@ class ArchiveReader:
 
     def _extended(self, kind: bytes, size: int, offset: int, known: tuple[str, int]) -> tuple[str, int]:
         """Name and size that the next member gets from this header, as far as known; an empty name and -1 say that its own ones are right."""
-        if size > self._longest_header:
-            raise self._refused(f"an extended header of {size} bytes", f"at most {self._longest_header}", offset)
+        if size > self._longest:
+            raise self._refused(f"an extended header of {size} bytes", f"at most {self._longest}", offset)
         data = self._take(size + -size % BLOCK, offset)
-        if kind == _PAX and _ONLY_TIMES.fullmatch(data):
+        if kind == _PAX and _ONLY_TIMES.fullmatch(data, 0, size):
             return known
         data = data[:size]
         try:
@@ -209,10 +232,6 @@ class ArchiveReader:
             return records.get("path", known[0]), self._pax_size(records, known[1], offset)
         except UnicodeDecodeError as error:
             raise self._refused(f"an extended header that is not UTF-8: {shown(data)}", "UTF-8", offset) from error
-
-    @property
-    def _longest_header(self) -> int:
-        return self._limits.name_bytes + (64 << 10)
 
     def _records(self, data: bytes, offset: int) -> dict[str, str]:
         """Records of the form ``<length> <key>=<value>\\n``, the length counting all of it."""
@@ -232,7 +251,7 @@ class ArchiveReader:
     def _pax_size(self, records: dict[str, str], known: int, offset: int) -> int:
         if "size" not in records:
             return known
-        if not records["size"].isdecimal() or len(records["size"]) > 20:
+        if not _DECIMAL.fullmatch(records["size"]):
             raise self._refused(f"the size {shown(records['size'])}", "decimal digits", offset)
         return int(records["size"])
 

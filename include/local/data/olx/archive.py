@@ -30,11 +30,15 @@ BROKEN: tuple[tuple[str, bytes, str], ...] = (
 
 @dataclass(frozen=True)
 class Extras:
-    """What a course holds beside its blocks: at least ``static_bytes`` in static files, drafts, and members that cannot be read."""
+    """What a course holds beside its blocks: at least ``static_bytes`` in static files, drafts, and members that cannot be read.
+
+    ``whole_seconds``: file times without fractions, so that the archive has no extended headers; Studio's have one before every member.
+    """
 
     static_bytes: int = 100_000
     drafts: int = 3
     malformed: int = 0
+    whole_seconds: bool = False
 
 
 @dataclass(frozen=True)
@@ -69,7 +73,8 @@ class OlxCourse:
     def archive(self) -> bytes:
         """The tar.gz."""
         packer = zlib.compressobj(6, zlib.DEFLATED, 31)
-        return b"".join(packer.compress(part) for part in tar_parts(self.root, self.files)) + packer.flush()
+        parts = tar_parts(self.root, self.files, whole_seconds=self.extras.whole_seconds)
+        return b"".join(packer.compress(part) for part in parts) + packer.flush()
 
     def _course_files(self) -> dict[str, bytes]:
         plan, run = self.plan, self.plan.run.parts[2]
@@ -126,7 +131,7 @@ def olx_course(run: CourseRun, *, seed: int, blocks: int | None = None, version:
     return OlxCourse(make_plan(run, seed=seed, blocks=size, version=version), extras or Extras())
 
 
-def tar_parts(root: str, files: dict[str, bytes]) -> Iterator[bytes]:
+def tar_parts(root: str, files: dict[str, bytes], *, whole_seconds: bool = False) -> Iterator[bytes]:
     """A tar of the files in a folder ``root``, in the order in which ``tarfile`` adds a folder."""
     written: set[str] = set()
     at = 0
@@ -139,21 +144,23 @@ def tar_parts(root: str, files: dict[str, bytes]) -> Iterator[bytes]:
         ]
         written.update(folders)
         for name, data, kind in members:
-            for part in member_parts(name, data, kind=kind, time=EXPORTED + number / 64):
+            time = int(EXPORTED) + number if whole_seconds else EXPORTED + number / 64
+            for part in member_parts(name, data, kind=kind, time=time):
                 at += len(part)
                 yield part
     yield bytes(2 * BLOCK + -(at + 2 * BLOCK) % (20 * BLOCK))
 
 
 def member_parts(name: str, data: bytes, *, kind: bytes = b"0", time: float = EXPORTED, size: int | None = None) -> Iterator[bytes]:
-    """One member as ``tarfile`` writes it in the pax format: an extended header with the exact time and a name that is long or not ASCII, then the member."""
-    records = {"mtime": repr(time)}
+    """One member as ``tarfile`` writes it in the pax format: an extended header for what a plain one cannot say (fractions, some names), then it."""
+    records = {"mtime": repr(time)} if isinstance(time, float) else {}
     raw = f"{name}/".encode() if kind == b"5" else name.encode()
     if len(raw) > 100 or not raw.isascii():
         records["path"] = name
     extended = b"".join(_record(key, value) for key, value in records.items())
-    yield header(b"././@PaxHeader", len(extended), kind=b"x")
-    yield extended + bytes(-len(extended) % BLOCK)
+    if extended:
+        yield header(b"././@PaxHeader", len(extended), kind=b"x")
+        yield extended + bytes(-len(extended) % BLOCK)
     yield header(raw[:100], len(data) if size is None else size, kind=kind, time=int(time))
     yield data
     yield bytes(-len(data) % BLOCK)
