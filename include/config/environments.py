@@ -13,6 +13,8 @@ The variables:
 ``TRINO_CATALOG``          local only: the lake's catalog in a Trino that is somebody else's
 ``TRINO_HOST`` …           see :class:`LakeConnection`
 ``AIRBYTE_CLIENT_ID`` …    see :func:`airbyte_application`
+``MIT_LEARN_…``            see :func:`learn_settings`
+``WEBHOOK_OUTBOX_DSN``     see :func:`outbox_dsn`
 """
 
 from __future__ import annotations
@@ -22,8 +24,9 @@ import re
 from collections.abc import Mapping
 from functools import cache
 from typing import Annotated, Literal
+from urllib.parse import urlsplit
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, SecretStr
 
 from include.config.errors import ConfigError, Problem
 from include.config.files import ROOT, UNITS, read_yaml, validate
@@ -226,3 +229,60 @@ def airbyte_application(environ: Mapping[str, str] | None = None) -> tuple[str, 
         if not environ.get(name):
             raise _refuse(name, "nothing", "the credentials of the one application that may call the local Airbyte")
     return environ["AIRBYTE_CLIENT_ID"], environ["AIRBYTE_CLIENT_SECRET"]
+
+
+class WebhookKey(_Model):
+    """A key that signs webhooks: its id travels in a header, its secret never does."""
+
+    id: str
+    secret: SecretStr
+
+
+class LearnSettings(_Model):
+    """Where MIT Learn is told of new content, and the keys to sign with: the first signs, the second is tried when MIT Learn refuses the first."""
+
+    base_url: str
+    keys: tuple[WebhookKey, ...]
+
+
+def learn_settings(environ: Mapping[str, str] | None = None) -> LearnSettings:
+    """``MIT_LEARN_BASE_URL`` and ``MIT_LEARN_WEBHOOK_KEYS`` (see :func:`webhook_keys`). Raises ``ConfigError``.
+
+    The address is https, without user, query or fragment; on a laptop http will do.
+    """
+    environ = os.environ if environ is None else environ
+    found = environ.get("MIT_LEARN_BASE_URL", "")
+    schemes = {"https", "http"} if _name(environ) is Environment.LOCAL else {"https"}
+    try:
+        url = urlsplit(found)
+        plain = url.scheme in schemes and bool(url.hostname) and url.port != 0 and not set("@?#") & set(found)
+    except ValueError:
+        plain = False
+    if not plain:
+        allowed = f"an address of {' or '.join(sorted(schemes))} without user, query and fragment"
+        raise _refuse("MIT_LEARN_BASE_URL", repr(found) if found else "nothing", allowed, "MIT_LEARN_BASE_URL=https://api.learn.mit.edu")
+    return LearnSettings(base_url=found.rstrip("/"), keys=webhook_keys(environ))
+
+
+def webhook_keys(environ: Mapping[str, str] | None = None) -> tuple[WebhookKey, ...]:
+    """One or two ``<id>=<secret>`` from ``MIT_LEARN_WEBHOOK_KEYS``, apart by spaces or lines. Raises ``ConfigError``, which never shows a secret."""
+    environ = os.environ if environ is None else environ
+    entries = [entry.partition("=") for entry in environ.get("MIT_LEARN_WEBHOOK_KEYS", "").split()]
+    ids = [entry[0] for entry in entries]
+    known = all(re.fullmatch(r"[A-Za-z0-9_-]{1,64}", name) and len(secret) >= 16 for name, _, secret in entries)
+    if not known or len(set(ids)) != len(ids) or not 1 <= len(ids) <= 2:
+        lengths = ", ".join(f"an id of {len(name)} and a secret of {len(secret)} characters" for name, _, secret in entries) or "nothing"
+        allowed = "one or two <id>=<secret>, ids of letters, digits, _ and -, secrets of 16 characters or more, the one that signs first"
+        raise _refuse("MIT_LEARN_WEBHOOK_KEYS", lengths, allowed, "MIT_LEARN_WEBHOOK_KEYS='2026-11=… 2026-05=…'")
+    return tuple(WebhookKey(id=name, secret=SecretStr(secret)) for name, _, secret in entries)
+
+
+def outbox_dsn(environ: Mapping[str, str] | None = None) -> str:
+    """The PostgreSQL database of the webhooks' outbox, from ``WEBHOOK_OUTBOX_DSN``; libpq adds ``PGPASSWORD``. Raises ``ConfigError``."""
+    environ = os.environ if environ is None else environ
+    found = environ.get("WEBHOOK_OUTBOX_DSN", "")
+    if not re.match(r"postgres(ql)?://", found):
+        # not shown: an address may hold a password
+        told = f"{len(found)} characters that do not begin with postgresql://" if found else "nothing"
+        raise _refuse("WEBHOOK_OUTBOX_DSN", told, "the outbox's PostgreSQL database", "WEBHOOK_OUTBOX_DSN=postgresql://user@host:5432/webhooks")
+    return found

@@ -17,6 +17,10 @@ from include.jobs.parent import end_with_stdin
 JOBS = {
     "verify-raw": "include.jobs.raw.verify",
     "dbt-build": "include.jobs.warehouse.build",
+    "webhook-enqueue": "include.jobs.openedx.webhooks.enqueue",
+    "webhook-deliver": "include.jobs.openedx.webhooks.deliver",
+    "webhook-dead-letters": "include.jobs.openedx.webhooks.dead_letters",
+    "webhook-replay": "include.jobs.openedx.webhooks.replay",
 }
 log = logging.getLogger("include.jobs")
 
