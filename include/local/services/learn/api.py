@@ -203,7 +203,7 @@ def _error(status: int, error: str, message: str) -> Answer:
 
 
 def _failure(fault: Fault, outcome: str) -> Answer:
-    waits = {} if fault.retry_after is None else {"Retry-After": fault.retry_after if isinstance(fault.retry_after, str) else f"{fault.retry_after:g}"}
+    waits = {} if fault.retry_after is None else {"Retry-After": fault.retry_after if isinstance(fault.retry_after, str) else str(fault.retry_after)}
     return Answer(fault.status or 500, outcome, _json({"status": "error", "error": "fault"}), waits)
 
 

@@ -50,7 +50,7 @@ class Fault(_Strict):
     seed: int = 0
     status: Annotated[int, Field(ge=400, le=599)] | None = None
     after_work: bool = False
-    retry_after: Seconds | str | None = None
+    retry_after: Annotated[int, Field(ge=0)] | str | None = None
     delay: Seconds = 0
     twice: bool = False
     hang: Seconds = 0
