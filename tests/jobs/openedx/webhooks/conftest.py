@@ -11,6 +11,18 @@ from include.local.platform import Platform
 from tests.jobs.openedx.webhooks.harness import World
 from tests.local.services.learn_harness import Learn, running_learn
 
+DELIVERIES = "--webhook-deliveries"
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    parser.addoption(DELIVERIES, type=int, default=None, help="events of the webhooks' storm (default: 600; in full: 10000)")
+
+
+@pytest.fixture(scope="session")
+def deliveries(request: pytest.FixtureRequest) -> int:
+    """How many events the storm has; the option is unknown to a run of all tests."""
+    return int(request.config.getoption(DELIVERIES, default=None) or 600)
+
 
 @pytest.fixture(scope="session")
 def outbox_database(postgres: Platform) -> str:
