@@ -21,6 +21,7 @@ JOBS = {
     "webhook-deliver": "include.jobs.openedx.webhooks.deliver",
     "webhook-dead-letters": "include.jobs.openedx.webhooks.dead_letters",
     "webhook-replay": "include.jobs.openedx.webhooks.replay",
+    "webhook-mirror": "include.jobs.openedx.webhooks.mirror",
 }
 log = logging.getLogger("include.jobs")
 

@@ -22,3 +22,9 @@ LAKE_SECRETS = (
     SecretRef("TRINO_USER", "lake-credentials", "trino-user"),
     SecretRef("DBT_ENV_SECRET_TRINO_PASSWORD", "lake-credentials", "trino-password"),
 )
+# What the jobs of webhooks to MIT Learn read, see include.config.environments.learn_settings and outbox_dsn.
+LEARN_SECRETS = (
+    SecretRef("MIT_LEARN_BASE_URL", "learn-webhooks", "base-url"),
+    SecretRef("MIT_LEARN_WEBHOOK_KEYS", "learn-webhooks", "keys"),
+    SecretRef("WEBHOOK_OUTBOX_DSN", "learn-webhooks", "outbox"),
+)

@@ -162,6 +162,12 @@ class Outbox:
         assert found is not None  # noqa: S101 - an aggregate without groups is always one row
         return found
 
+    def changed_since(self, moment: datetime) -> list[dict[str, Any]]:
+        """Whole rows that were written or changed at ``moment`` or later, in the order in which they were enqueued; times in UTC."""
+        with self._connection.transaction():
+            self._connection.execute("SET LOCAL TimeZone = 'UTC'")
+            return self._connection.execute("SELECT * FROM webhooks.events WHERE updated_at >= %s ORDER BY sequence", [moment]).fetchall()
+
     def dead_letters(self, limit: int | None = None) -> list[DeadLetter]:
         """Events that were given up, oldest first."""
         with self._connection.cursor(row_factory=class_row(DeadLetter)) as cursor:
