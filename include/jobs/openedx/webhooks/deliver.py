@@ -20,6 +20,8 @@ from include.jobs.openedx.webhooks.retries import Policy
 from include.jobs.openedx.webhooks.sender import Bounds, Sender, Tally
 
 SAMPLE = 20
+LONGEST_TIMEOUT = 45.0
+"""Seconds: PostgreSQL and PgBouncer end a transaction that is idle for a minute, and with it the lock on the lane."""
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -28,7 +30,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--limit", type=_positive, help="attempts of this run at most (default: any number)")
     parser.add_argument("--seconds", type=float, default=240.0, help="no attempt begins later than this after the start; retries due earlier are waited for")
     parser.add_argument("--at-once", type=_positive, default=4, help="attempts at once, each of another course")
-    parser.add_argument("--timeout", type=float, default=30.0, help="of one attempt, whatever the receiver does")
+    parser.add_argument("--timeout", type=_timeout, default=30.0, help=f"of one attempt, whatever the receiver does; at most {LONGEST_TIMEOUT:g}")
     parser.add_argument("--attempts", type=_positive, default=policy.attempts, help="of one event, after which it is a dead letter")
     parser.add_argument("--deadline", type=float, default=policy.deadline, help="of one event, from the moment it was enqueued or replayed")
     parser.add_argument("--first-wait", type=float, default=policy.first_wait, help="after an event's first attempt; doubles with each")
@@ -40,6 +42,13 @@ def _positive(text: str) -> int:
     if number < 1:
         raise argparse.ArgumentTypeError(f"found {text}; allowed: 1 or more")
     return number
+
+
+def _timeout(text: str) -> float:
+    seconds = float(text)
+    if not 0 < seconds <= LONGEST_TIMEOUT:
+        raise argparse.ArgumentTypeError(f"found {text}; allowed: more than 0, at most {LONGEST_TIMEOUT:g}")
+    return seconds
 
 
 def run(arguments: argparse.Namespace) -> JobResult:

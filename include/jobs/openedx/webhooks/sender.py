@@ -56,7 +56,8 @@ class Sender:
     async def run(self) -> Tally:
         """Sends until nothing is due within the bounds.
 
-        Raises ``PermanentError`` when the receiver goes on refusing the sender, ``TransientError`` when it goes on failing: events then keep their places.
+        Raises ``PermanentError`` when the receiver goes on refusing the sender or event after event, ``TransientError`` when it goes on failing: all
+        events that are left keep their places.
         """
         tasks = [asyncio.create_task(self._work()) for _ in range(self._bounds.at_once)]
         try:
@@ -123,11 +124,14 @@ class Sender:
     def _take_note(self, answer: Answer) -> None:
         if answer.retry_after and answer.status in PAUSING:
             self._resumes = max(self._resumes, time.monotonic() + answer.retry_after)
-        if answer.verdict in (Verdict.DELIVERED, Verdict.PERMANENT):
+        if answer.verdict is Verdict.DELIVERED:
             self._in_a_row.clear()
             return
         self._in_a_row[answer.verdict] += 1
         if self._in_a_row[Verdict.REFUSED] >= REFUSALS_IN_A_ROW:
-            self._stop = PermanentError(f"MIT Learn refuses the sender: {answer.reason}; check MIT_LEARN_WEBHOOK_KEYS; the events keep their places")
+            self._stop = PermanentError(f"MIT Learn refuses the sender: {answer.reason}; check MIT_LEARN_WEBHOOK_KEYS and clocks; the events keep their places")
+        elif self._in_a_row[Verdict.PERMANENT] >= FAILURES_IN_A_ROW:
+            # an address that is not MIT Learn's would make every event a dead letter
+            self._stop = PermanentError(f"{FAILURES_IN_A_ROW} events in a row became dead letters, the last one: {answer.reason}; check MIT_LEARN_BASE_URL")
         elif self._in_a_row.total() >= FAILURES_IN_A_ROW:
             self._stop = TransientError(f"{FAILURES_IN_A_ROW} attempts in a row failed, the last one: {answer.reason}; the events keep their places")

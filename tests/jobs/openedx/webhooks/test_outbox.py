@@ -90,6 +90,7 @@ def test_the_jobs_as_programs(world: World, tmp_path: Path) -> None:
         "dead_letters": 0,
     }
     assert result("webhook-deliver", "--limit", "0") == (64, None)
+    assert result("webhook-deliver", "--timeout", "60") == (64, None)
     assert [item.idempotency_key for item in world.learn.applied()] == [first.facts["event_id"]] if first else False
 
 
