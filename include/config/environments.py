@@ -13,6 +13,7 @@ The variables:
 ``TRINO_CATALOG``          local only: the lake's catalog in a Trino that is somebody else's
 ``TRINO_HOST`` …           see :class:`LakeConnection`
 ``AIRBYTE_CLIENT_ID`` …    see :func:`airbyte_application`
+``FORUM_MONGODB_USERNAME`` … see :func:`forum_login`
 """
 
 from __future__ import annotations
@@ -226,3 +227,19 @@ def airbyte_application(environ: Mapping[str, str] | None = None) -> tuple[str, 
         if not environ.get(name):
             raise _refuse(name, "nothing", "the credentials of the one application that may call the local Airbyte")
     return environ["AIRBYTE_CLIENT_ID"], environ["AIRBYTE_CLIENT_SECRET"]
+
+
+def forum_login(environ: Mapping[str, str] | None = None) -> tuple[str, str] | None:
+    """User and password of the forum's MongoDB, from ``FORUM_MONGODB_USERNAME`` and ``FORUM_MONGODB_PASSWORD``; ``None`` for a server without login.
+
+    Raises ``ConfigError`` when only one of them is set.
+    """
+    environ = os.environ if environ is None else environ
+    names = ("FORUM_MONGODB_USERNAME", "FORUM_MONGODB_PASSWORD")
+    found = [environ.get(name, "") for name in names]
+    if not any(found):
+        return None
+    if not all(found):
+        missing = names[found.index("")]
+        raise _refuse(missing, "nothing", "both or neither of " + " and ".join(names))
+    return found[0], found[1]

@@ -17,6 +17,8 @@ from include.jobs.parent import end_with_stdin
 JOBS = {
     "verify-raw": "include.jobs.raw.verify",
     "dbt-build": "include.jobs.warehouse.build",
+    "forum-dump": "include.jobs.openedx.forum.dump",
+    "forum-load": "include.jobs.openedx.forum.load",
 }
 log = logging.getLogger("include.jobs")
 

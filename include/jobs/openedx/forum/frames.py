@@ -78,7 +78,7 @@ class FrameReader:
     def _read(self, offset: int) -> bytes:
         try:
             block = self._read_some(self._chunk_bytes)
-        except (EOFError, zlib.error, gzip.BadGzipFile, IsalError) as error:
+        except (EOFError, zlib.error, gzip.BadGzipFile, IsalError) as error:  # type: ignore[misc]
             raise CutFileError(self._source, offset, f"found damaged gzip data behind this byte: {error}; allowed: whole gzip members") from error
         self._digest.update(block)
         self.size += len(block)
