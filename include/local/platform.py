@@ -21,6 +21,7 @@ from include.config.vocabulary import Environment
 from include.local.airbyte import Airbyte
 from include.local.airflow import Airflow
 from include.local.engine import CATALOG_DATABASE, USER, Engine, run_statement
+from include.local.mongodb import Mongodb
 from include.local.paths import Paths, write_private
 from include.local.ports import Ports
 from include.local.postgres import Address, Postgres
@@ -28,8 +29,8 @@ from include.local.processes import Processes
 from include.local.programs import Service, ServiceError, identity_of
 from include.local.signals import signals_as_exit, uninterrupted
 
-Part = Literal["lake", "services", "airflow"]
-ALL: tuple[Part, ...] = ("lake", "services", "airflow")
+Part = Literal["lake", "services", "airflow", "forum"]
+ALL: tuple[Part, ...] = ("lake", "services", "airflow")  # what `make up` starts
 FILE_IO = "include.lake.storage.LakeFileIO"
 
 
@@ -37,7 +38,7 @@ class Platform:
     """One local platform: starts and stops its programs and knows where they answer.
 
     ``parts`` beside PostgreSQL, which is always there: ``lake`` (Trino), ``services`` (stand-ins for services that cannot run
-    locally), ``airflow``. With ``TRINO_HOST`` in the environment no Trino is started: that one is used, and pyiceberg's settings
+    locally), ``airflow``, ``forum`` (a MongoDB). With ``TRINO_HOST`` in the environment no Trino is started: that one is used, and pyiceberg's settings
     are the caller's.
     """
 
@@ -51,6 +52,7 @@ class Platform:
         self._external = self._external_trino()
         self._airbyte = Airbyte(self.paths)
         self._airflow = Airflow(self.paths)
+        self._mongodb = Mongodb(self.paths)
 
     # --- addresses -------------------------------------------------------------------------------
 
@@ -83,6 +85,11 @@ class Platform:
     def airbyte_url(self) -> str:
         """Airbyte's public API, with ``/api/public/v1``."""
         return self._airbyte.url
+
+    @property
+    def mongodb_url(self) -> str:
+        """The MongoDB in which the forum lies."""
+        return self._mongodb.url
 
     def lake_environment(self) -> dict[str, str]:
         """Variables for clients of the lake: Trino's address, and pyiceberg's catalog unless Trino is somebody else's."""
@@ -151,6 +158,8 @@ class Platform:
             services.append(self._engine.service(self.postgres))
         if "services" in self.parts:
             services.append(self._airbyte.service(self.postgres, self._common_environment()))
+        if "forum" in self.parts:
+            services.append(self._mongodb.service())
         if "airflow" in self.parts:
             environment = self.environment()
             migration = self._airflow.migration(self.postgres, environment)
@@ -173,7 +182,12 @@ class Platform:
 
     def _choose_ports(self) -> None:
         ports = Ports(self.paths.state / "ports.json")
-        programs = {"lake": ("trino", "trino"), "services": ("airbyte", "airbyte"), "airflow": ("airflow", "airflow-api-server")}
+        programs = {
+            "lake": ("trino", "trino"),
+            "services": ("airbyte", "airbyte"),
+            "airflow": ("airflow", "airflow-api-server"),
+            "forum": ("mongodb", "mongodb"),
+        }
         for part in self.parts:
             port, program = programs[part]
             if not self._runs(program):

@@ -98,7 +98,7 @@ def _write_collection(database: Database[RawBSONDocument], info: Any, folder: Pa
     data, metadata = folder / f"{stem}.bson.gz", folder / f"{stem}.metadata.json"
     digest, size, documents = hashlib.sha256(), 0, 0
     with igzip.open(data, "wb", compresslevel=GZIP_LEVEL) as out:  # type: ignore[no-untyped-call]
-        batches: Iterator[bytes] = iter(database[name].find_raw_batches())  # type: ignore[arg-type]
+        batches: Iterator[bytes] = iter(database[name].find_raw_batches())
         for batch in batches:
             out.write(batch)
             digest.update(batch)
