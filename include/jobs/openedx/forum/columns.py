@@ -154,11 +154,12 @@ def _groups(level: Level, path_of_row: Ints, paths: list[Path]) -> Iterator[tupl
 
 
 def _unnamed(level: Level) -> Flags:
-    """By row: whether it is empty or has names that are data."""
+    """By row: whether it has no value, or names that are data."""
     numbers, meanings = level.names
     data = np.array([not names_a_field(name) for _, name in meanings], dtype=bool)
-    found: Flags = level.counts == 0
+    found = np.ones(len(level.counts), dtype=bool)
     if len(numbers):
+        found[level.row[level.type != e.NULL]] = False
         found[level.row[data[numbers]]] = True
     return found
 
@@ -222,7 +223,8 @@ def flatten(elements: Iterable[e.Element], path: Path = ()) -> Iterator[tuple[Va
     for element in elements:
         here = (*path, element.key)
         fields = element.value if element.type == e.DOCUMENT else []
-        if fields and len(here) < DEEPEST_PATH and all(names_a_field(field.key) for field in fields):
+        valued = any(field.type != e.NULL for field in fields)
+        if valued and len(here) < DEEPEST_PATH and all(names_a_field(field.key) for field in fields):
             yield from flatten(fields, here)
         elif element.type != e.NULL:
             kind, value = k.kind_and_value(element.type, element.value)

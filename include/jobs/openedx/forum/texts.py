@@ -67,8 +67,10 @@ class Texts:
 
     def _of(self, depth: int) -> _Pieces:
         if depth not in self._pieces:
-            below = self.rows(depth + 1) if depth + 1 < len(self._levels) else pa.array([], pa.binary())
-            self._pieces[depth] = _pieces(self._levels[depth], below, outermost=depth == 0)
+            level = self._levels[depth]
+            # what lies too deep to be walked has no text: its documents are odd
+            below = self.rows(depth + 1) if depth + 1 < len(self._levels) else pa.array([b""] * len(level.nested), pa.binary())
+            self._pieces[depth] = _pieces(level, below, outermost=depth == 0)
         return self._pieces[depth]
 
     def _make_rows(self, depth: int) -> pa.Array:
@@ -103,7 +105,7 @@ def _pieces(level: Level, below: pa.Array, *, outermost: bool) -> _Pieces:
     first_end = 6 * count
     value = np.full(len(level.type), first_end + len(_ENDS), dtype=np.int64)
     booleans = level.of(e.BOOLEAN)
-    value[booleans] += 1 + level.chunk.bytes[level.value[booleans]]
+    value[booleans] += 1 + (level.chunk.bytes[level.value[booleans]] != 0)
     sources = [pa.array(words, pa.binary())]
     filled = len(words)
     for chosen, texts in _values(level, below):
