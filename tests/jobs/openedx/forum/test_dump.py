@@ -5,6 +5,7 @@ from __future__ import annotations
 import gzip
 import json
 import random
+import secrets
 import socket
 from collections.abc import Iterator
 from datetime import UTC, datetime
@@ -30,17 +31,17 @@ from tests.jobs.openedx.forum.samples import line_of
 
 # What the local server keeps; tests/jobs/openedx/forum/test_documents.py has the types that it does not.
 VALUES: list[Any] = [
-    1.5, float("inf"), "é\0x", {"b": 1, "a": {"c": []}}, [1, "2", None], Binary(b"\1\2"), Binary(bytes(16), 4), ObjectId(), True, None, Regex("a.b", 2), Code("f()"),
-    5, Int64(7), Timestamp(5, 6), Decimal128("1.50"), MinKey(), MaxKey(), DBRef("c", ObjectId()), datetime(2020, 1, 1, tzinfo=UTC), DatetimeMS(1 << 55), DatetimeMS(-(1 << 55)),
-]  # fmt: skip
+    *(1.5, float("inf"), "é\0x", {"b": 1, "a": {"c": []}}, [1, "2", None], True, None, 5, Int64(7), Decimal128("1.50")),
+    *(Binary(b"\1\2"), Binary(bytes(16), 4), ObjectId(), Regex("a.b", 2), Code("f()"), Timestamp(5, 6), MinKey(), MaxKey(), DBRef("c", ObjectId())),
+    *(datetime(2020, 1, 1, tzinfo=UTC), DatetimeMS(1 << 55), DatetimeMS(-(1 << 55))),
+]
 
 
 @pytest.fixture
-def database(mongodb: Platform, request: pytest.FixtureRequest) -> Iterator[Database[RawBSONDocument]]:
-    name = f"forum_{abs(hash(request.node.name)) % 10**8}"
+def database(mongodb: Platform) -> Iterator[Database[RawBSONDocument]]:
+    name = f"forum_{secrets.token_hex(4)}"
     with MongoClient[RawBSONDocument](mongodb.mongodb_url, document_class=RawBSONDocument) as client:
         yield client[name]
-        client.drop_database(name)
 
 
 def forum_dump(server: str, database: str, landing: Path) -> JobResult:
@@ -50,9 +51,7 @@ def forum_dump(server: str, database: str, landing: Path) -> JobResult:
 def fill(database: Database[RawBSONDocument], count: int) -> dict[str, list[bytes]]:
     rng = random.Random(1)
     written = {
-        "contents": [
-            bson.encode({"_id": ObjectId(f"{number:024x}"), "body": "text " * rng.randrange(400), "value": rng.choice(VALUES)}) for number in range(count)
-        ],
+        "contents": [bson.encode({"_id": ObjectId(f"{n:024x}"), "body": "text " * rng.randrange(400), "value": rng.choice(VALUES)}) for n in range(count)],
         "types": [bson.encode({"_id": number, "value": value}) for number, value in enumerate(VALUES)],
         "odd name/with %": [bson.encode({"_id": "a"})],
     }
