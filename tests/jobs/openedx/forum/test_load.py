@@ -30,6 +30,8 @@ from include.jobs.openedx.forum import load
 from include.jobs.openedx.forum.convert import ConvertedCollection, convert_collection
 from include.jobs.openedx.forum.frames import CutFileError
 from include.jobs.openedx.forum.layout import find_dump
+from include.jobs.openedx.forum.tables import load_rows
+from include.lake.names import TableRef
 from tests.jobs.openedx.forum.conftest import ROUNDS, run_in_process, tree
 from tests.jobs.openedx.forum.samples import document, element, line_of, ragged, write_dump
 from tests.jobs.test_contract import run_job
@@ -120,6 +122,25 @@ def test_dumps_delivered_one_to_five_times_in_any_order_give_the_same_table(seed
             expected[int(str(found["_id"]), 16)] = (found["title"], moment)
     assert {int(row["_id"], 16): (row["title"], row["retrieved_at"].strftime("%Y-%m-%dT%H:%M:%SZ")) for row in rows} == expected
     assert [row["count"] for row in rows] == [None] * 12 + list(range(12, 30))
+
+
+def test_a_job_that_died_between_two_tables_goes_on_under_its_key(tmp_path: Path, forum_lake: Catalog, monkeypatch: pytest.MonkeyPatch) -> None:
+    dump = write_dump(tmp_path / "dump", {f"part_{number}": [thread(number) for number in range(3)] for number in range(3)})
+    died = KeyboardInterrupt("killed")
+
+    def die(catalog: Catalog, ref: TableRef, files: list[Path], run_key: str) -> Any:
+        if ref.table.endswith("part_1"):
+            raise died
+        return load_rows(catalog, ref, files, run_key)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(load, "load_rows", die)
+        with pytest.raises(KeyboardInterrupt):
+            forum_load(dump, tmp_path / "landing", "run")
+    first = forum_lake.load_table(load.table_of(current_environment(), "mitxonline", "part_0").identifier)
+    result = forum_load(dump, tmp_path / "landing", "run")
+    assert [table.rows for table in result.tables.values()] == [3, 3, 3]
+    assert len(first.refresh().snapshots()) == 1
 
 
 def test_a_type_that_changes_between_dumps_goes_to_the_rest(tmp_path: Path, forum_lake: Catalog) -> None:
