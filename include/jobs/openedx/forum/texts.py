@@ -21,6 +21,7 @@ from include.jobs.openedx.forum.walk import Ints, Level
 _OPENING = {e.STRING: '"', e.NULL: "null"} | {kind: before for kind, (before, _) in e._WRAPPED.items()}
 _CLOSING = {e.STRING: '"'} | {kind: after for kind, (_, after) in e._WRAPPED.items()}
 _VECTORS = {e.DOUBLE, e.STRING, e.DOCUMENT, e.ARRAY, e.OBJECT_ID, e.BOOLEAN, e.DATE, e.NULL, e.INT32, e.INT64}
+FEW = 50  # a text made alone costs as much as some fifty made together
 _ENDS = ["}", "]", "{}", "[]", "}\n", "{}\n"]  # of documents and arrays, the empty ones, and of the outermost documents: a line each
 _ESCAPES = [e.quoted(chr(code))[1:-1] for code in (*range(32), ord('"'), ord("\\"))]
 _ESCAPE_OF = np.zeros(256, dtype=np.int64)
@@ -60,6 +61,9 @@ class Texts:
 
     def values(self, depth: int, chosen: Ints) -> pa.Array:
         """The texts of some elements' values, without their names."""
+        level = self._levels[depth]
+        if depth not in self._pieces and len(chosen) * FEW < len(level.type):
+            return pa.array([_alone(level, number) for number in chosen.tolist()], pa.string())
         pieces = self._of(depth)
         order = np.empty((len(chosen), 3), dtype=np.int32)
         order[:, 0], order[:, 1], order[:, 2] = pieces.opening[chosen], pieces.value[chosen], pieces.closing[chosen]
@@ -132,12 +136,12 @@ def _values(level: Level, below: pa.Array) -> list[tuple[Ints, pa.Array]]:
     doubles = level.of(e.DOUBLE)
     found.append((doubles, pa.array([e.double_text(number) for number in chunk.float64[level.value[doubles]].tolist()], pa.binary())))
     rare = np.flatnonzero(~np.isin(level.type, list(_VECTORS)))
-    found.append((rare, pa.array([_rare(level, number) for number in rare.tolist()], pa.binary())))
+    found.append((rare, pa.array([_alone(level, number) for number in rare.tolist()], pa.binary())))
     return [(chosen, texts) for chosen, texts in found if len(chosen)]
 
 
-def _rare(level: Level, number: int) -> str:
-    """The text of one value of a seldom type; empty, and its document odd, when it is not valid."""
+def _alone(level: Level, number: int) -> str:
+    """The text of one value; empty, and its document odd, when it is not valid."""
     kind = int(level.type[number])
     try:
         return e.value_text(kind, e.value_at(level.chunk.data, kind, int(level.value[number]), int(level.size[number])))

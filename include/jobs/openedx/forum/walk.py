@@ -23,6 +23,7 @@ from include.jobs.openedx.forum import elements as e
 Ints: TypeAlias = "npt.NDArray[np.int64]"
 Flags: TypeAlias = "npt.NDArray[np.bool_]"
 Bytes: TypeAlias = "npt.NDArray[np.uint8]"
+Words: TypeAlias = "npt.NDArray[np.uint64]"
 
 PADDING = 96  # behind the last byte: reads of eight bytes at a time may look past the end
 DEEPEST = 12
@@ -243,15 +244,20 @@ def _steps(chunk: Chunk, starts: Ints, ends: Ints) -> tuple[list[tuple[npt.NDArr
 
 def _lengths(chunk: Chunk, at: Ints) -> Ints:
     """Bytes before the next zero byte, looked for in eight bytes at once."""
-    found = np.zeros(len(at), dtype=np.int64)
-    waiting, offset = np.arange(len(at)), 0
+    found, zeros = _before_zero(chunk.words[at])
+    waiting, offset = np.flatnonzero(zeros == 0), 8
     while len(waiting):
-        words = chunk.words[np.minimum(at[waiting] + offset, len(chunk.words) - 1)]
-        zeros = (words - _SEVEN) & ~words & _HIGH
-        lowest = zeros & (~zeros + _ONE)
-        found[waiting] = offset + (np.bitwise_count(lowest - _ONE).astype(np.int64) >> 3)
+        lengths, zeros = _before_zero(chunk.words[np.minimum(at[waiting] + offset, len(chunk.words) - 1)])
+        found[waiting] = offset + lengths
         waiting, offset = waiting[zeros == 0], offset + 8
     return found
+
+
+def _before_zero(words: Words) -> tuple[Ints, Words]:
+    """Bytes of each word before its first zero byte, and a mark that is 0 where there is none."""
+    zeros = (words - _SEVEN) & ~words & _HIGH
+    lengths: Ints = np.bitwise_count((zeros & (~zeros + _ONE)) - _ONE).astype(np.int64) >> 3
+    return lengths, zeros
 
 
 def _sizes(chunk: Chunk, kind: Bytes, value: Ints) -> Ints:
