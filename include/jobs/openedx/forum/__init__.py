@@ -9,6 +9,7 @@
 ``elements``    one document taken apart step by step: the exact reasons, and every type's text
 ``texts``       the lines: canonical extended JSON
 ``columns``     the values: for each path and kind one Arrow column
+``kinds``       the kinds of values that columns hold
 ``schema``      which kind of a path gets the column, and what goes into ``document_rest``
 ``names``       names of columns and tables
 ``chunks``      all of this for one chunk

@@ -21,6 +21,7 @@ import fsspec
 from pydantic import AwareDatetime, BaseModel, ConfigDict, ValidationError
 
 from include.contract import PermanentError, TransientError
+from include.jobs.openedx.forum.frames import CutFileError
 
 RECORD = "dump.json"
 DATA, METADATA = ".bson", ".metadata.json"
@@ -70,11 +71,17 @@ class Dump:
 
     @contextmanager
     def open(self, collection: Collection) -> Iterator[BinaryIO]:
-        """The object's bytes. Raises ``TransientError`` at the end when the object has changed since it was listed."""
+        """The object's bytes. Raises ``TransientError`` at the end when the object has changed since it was listed, whether or not it seemed damaged."""
+        cut: CutFileError | None = None
         with self.filesystem.open(collection.path, "rb", block_size=16 << 20) as stream:
-            yield cast("BinaryIO", stream)
+            try:
+                yield cast("BinaryIO", stream)
+            except CutFileError as error:
+                cut = error
         if _stamp(self.filesystem, collection.path) != collection.stamp:
             raise TransientError(f"{collection.path}: changed while it was read; a dump is loaded once it is complete")
+        if cut is not None:
+            raise cut
 
 
 def filesystem_of(url: str) -> tuple[Any, str]:
@@ -92,7 +99,7 @@ def find_dump(url: str, database: str = "", taken_at: datetime | None = None) ->
     """The dump at a prefix. ``database`` may be left out when there is one. Raises ``PermanentError`` that says what is missing or unclear."""
     filesystem, prefix = filesystem_of(url)
     filesystem.invalidate_cache()
-    paths = [path for path in filesystem.find(prefix) if path.startswith(prefix + "/") and path.count("/", len(prefix) + 1) == 1]
+    paths = [path for path in filesystem.find(prefix, maxdepth=2) if path.startswith(prefix + "/") and path.count("/", len(prefix) + 1) == 1]
     name = _database(url, paths, prefix, database)
     folder = f"{prefix}/{name}/"
     files = {path[len(folder) :]: path for path in paths if path.startswith(folder)}

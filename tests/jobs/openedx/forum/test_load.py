@@ -296,13 +296,17 @@ def test_a_file_that_is_still_being_written_is_for_later(tmp_path: Path) -> None
     dump = find_dump(str(write_dump(tmp_path / "dump", {"contents": [thread(1)]})))
     (collection,) = dump.collections
 
-    def read_while_it_grows() -> None:
+    def read_while_it_grows(found: CutFileError | None) -> None:
         with dump.open(collection) as stream, Path(collection.path).open("ab") as more:
             stream.read()
             more.write(thread(2))
+            more.flush()
+            if found:
+                raise found
 
-    with pytest.raises(TransientError, match="changed while it was read"):
-        read_while_it_grows()
+    for found in (None, CutFileError("contents.bson", 90, "found the end of the file")):
+        with pytest.raises(TransientError, match="changed while it was read"):
+            read_while_it_grows(found)
 
 
 def test_the_time_of_a_dump_is_that_of_its_newest_object_when_nobody_says_it(tmp_path: Path) -> None:
