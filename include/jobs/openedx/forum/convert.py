@@ -1,7 +1,7 @@
 """One collection of a dump becomes a file of JSON lines and files of Parquet in a local folder.
 
 The file is read once, in order; several threads convert its chunks side by side (numpy and Arrow work outside the interpreter's lock). Which columns
-there are is known only at the end, so chunks wait as Arrow files in the folder and are arranged then. Memory: a few chunks of 8 MiB and one Parquet
+there are is known only at the end, so chunks wait as Arrow files in the folder and are arranged then. Memory: a few chunks of 4 MiB and one Parquet
 file's rows for each thread.
 """
 
@@ -31,7 +31,7 @@ from include.jobs.openedx.forum.schema import Column, arrange, choose_columns, c
 
 THREADS = 2
 CHUNKS_OF_A_FILE = 8
-"""Chunks in one Parquet file: about 64 MiB of BSON."""
+"""Chunks in one Parquet file: about 32 MiB of BSON."""
 GZIP_LEVEL = 1  # ISA-L's own scale: 1 GB/s; without the time of day, so that equal lines are equal objects
 
 Given = TypeVar("Given")

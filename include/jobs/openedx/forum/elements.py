@@ -212,8 +212,8 @@ def value_text(kind: int, value: Any) -> str:  # noqa: PLR0911 - one line a type
     """A value's text."""
     if kind in _PLAIN:
         return _PLAIN[kind]
-    if kind in _WRAPPED:
-        before, after = _WRAPPED[kind]
+    if kind in WRAPPED:
+        before, after = WRAPPED[kind]
         return f"{before}{double_text(value) if kind == DOUBLE else value.hex() if kind == OBJECT_ID else value}{after}"
     if kind == STRING:
         return quoted(value)
@@ -251,7 +251,7 @@ def decimal_text(raw: bytes) -> str:
 
 
 _PLAIN = {NULL: "null", UNDEFINED: '{"$undefined":true}', MIN_KEY: '{"$minKey":1}', MAX_KEY: '{"$maxKey":1}'}
-_WRAPPED = {
+WRAPPED = {
     DOUBLE: ('{"$numberDouble":"', '"}'),
     OBJECT_ID: ('{"$oid":"', '"}'),
     DATE: ('{"$date":{"$numberLong":"', '"}}'),
