@@ -17,6 +17,7 @@ from include.jobs.parent import end_with_stdin
 JOBS = {
     "verify-raw": "include.jobs.raw.verify",
     "dbt-build": "include.jobs.warehouse.build",
+    "tracking-logs": "include.jobs.openedx.tracking_logs.job",
 }
 log = logging.getLogger("include.jobs")
 

@@ -1,11 +1,12 @@
 """Writes that can be repeated: every one carries a run key, and a second write under a key commits nothing.
 
-====================== ==================================================================== ==========================================
-:func:`append_once`    adds rows                                                            beside other appends and overwrites
-:func:`merge`          adds new rows and replaces changed ones, by key                      planned again after every conflict
-:func:`overwrite`      replaces all rows                                                    last commit wins whole
+=========================== =============================================================== ==========================================
+:func:`append_once`         adds rows                                                       beside other appends and overwrites
+:func:`merge`               adds new rows and replaces changed ones, by key                 planned again after every conflict
+:func:`overwrite`           replaces all rows                                               last commit wins whole
 :func:`overwrite_partition` replaces the rows that a filter names                           last commit wins whole, never a mix
-====================== ==================================================================== ==========================================
+:func:`replace_by_files`    the same, by data files that other processes have written       last commit wins whole, never a mix
+=========================== =============================================================== ==========================================
 
 A run key names one run's output in one table, for example ``airbyte__xpro:scheduled__2026-11-20T06:00:00``; the rules are in
 :mod:`include.lake.runkeys`, the commit itself in :mod:`include.lake.commits`. Data is an Arrow table or a reader of batches; it is
@@ -15,7 +16,7 @@ moment leaves at most files that no snapshot names, which maintenance removes.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
 import pyarrow as pa
 import pyarrow.compute as pc
@@ -32,7 +33,17 @@ from include.lake.files import read_file, rows_of, write_files
 from include.lake.fitting import Data, Fitter, SchemaMismatchError, add_missing_columns, table_name
 from include.lake.merges import merge
 
-__all__ = ["CommitConflictError", "SchemaMismatchError", "WriteResult", "append_once", "merge", "overwrite", "overwrite_partition"]
+__all__ = [
+    "CommitConflictError",
+    "SchemaMismatchError",
+    "WriteResult",
+    "append_once",
+    "merge",
+    "overwrite",
+    "overwrite_partition",
+    "replace_by_files",
+    "written",
+]
 
 
 def append_once(table: Table, data: Data, run_key: str, *, evolve: bool = False, patience: float = PATIENCE) -> WriteResult:
@@ -63,6 +74,22 @@ def overwrite_partition(
     Raises ``ValueError`` when a row of the data lies outside the filter, since the next overwrite would not remove it; otherwise as :func:`append_once`.
     """
     return _replace(table, data, parse(where) if isinstance(where, str) else where, run_key, evolve=evolve, patience=patience)
+
+
+def replace_by_files(table: Table, files: Sequence[DataFile], where: str | BooleanExpression, run_key: str, *, patience: float = PATIENCE) -> WriteResult:
+    """Replaces the rows that ``where`` names by those of ``files``, which :class:`include.lake.files.PartitionWriter` wrote beforehand.
+
+    Every row of the files must lie inside the filter: that is the writer's partition. The files are removed when they turn out not to be
+    needed, because the key is known or other writers stayed faster. Otherwise as :func:`overwrite_partition`.
+    """
+    runkeys.check_key(run_key)
+    own, filter_ = tuple(files), parse(where) if isinstance(where, str) else where
+    return commit_keyed(table, run_key, lambda current: _replacement(current, own, filter_), own=own, patience=patience)
+
+
+def written(table: Table, run_key: str) -> WriteResult | None:
+    """What a write under the key has done already, or nothing: asked before work that would be in vain. Refreshes ``table``."""
+    return _known(table, run_key)
 
 
 def _replace(table: Table, data: Data, where: BooleanExpression, run_key: str, *, evolve: bool, patience: float) -> WriteResult:
