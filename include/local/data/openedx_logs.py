@@ -17,12 +17,14 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
+from typing import LiteralString
 
 import numpy as np
+import psycopg
 from isal import igzip
 
 from include.local.data import catalog, mitxonline_catalog
-from include.local.data.frames import Connection, read
+from include.local.data.names import MITXPRO, OPENEDX
 from include.local.data.openedx_awkward import BROKEN, SHAPES, large
 from include.local.data.openedx_events import Enrolment, Happening, Sitting
 from include.local.data.people import people
@@ -83,15 +85,34 @@ class DayLogs:
         return self.totals.events.total()
 
 
-def read_roster(connection: Connection, deployment: str, host: str) -> Roster:
-    """The active enrolments of a generated LMS database."""
-    found = read(
-        connection,
+# Who has ever been active: user id, user name and run.
+_ENROLLED: dict[str, tuple[str, LiteralString]] = {
+    "mitxonline": (
+        OPENEDX,
         """SELECT e.user_id, u.username, e.course_id FROM student_courseenrollment e JOIN auth_user u ON u.id = e.user_id
-           WHERE e.is_active ORDER BY e.id""",
-    )
-    rows = zip(found["user_id"].tolist(), found["username"].tolist(), found["course_id"].tolist(), strict=True)
-    return Roster(deployment, host, tuple(Enrolment(*row) for row in rows))
+           WHERE e.is_active AND e.created < %s ORDER BY e.id""",
+    ),
+    # runs that partners give are not in xPRO's own Open edX
+    "xpro": (
+        MITXPRO,
+        """SELECT e.user_id, u.username, r.courseware_id FROM courses_courserunenrollment e JOIN users_user u ON u.id = e.user_id
+           JOIN courses_courserun r ON r.id = e.run_id WHERE e.active AND r.courseware_id IS NOT NULL AND r.external_course_run_id IS NULL
+           AND e.created_on < %s ORDER BY e.id""",
+    ),
+}
+
+
+def read_roster(dsn: str, deployment: str, day: date) -> Roster:
+    """The active enrolments that a generated database has from before a day; ``dsn`` is the server's address.
+
+    ``mitxonline`` and ``xpro`` have databases; for any other deployment ``ValueError`` names :func:`invented_roster`.
+    """
+    if deployment not in _ENROLLED:
+        raise ValueError(f"deployment: found {deployment}; allowed: {', '.join(_ENROLLED)}, whose learners are in a database; else invented_roster()")
+    database, query = _ENROLLED[deployment]
+    with psycopg.connect(dsn, dbname=database, options="-c timezone=UTC") as connection:
+        rows = connection.execute(query, (datetime(day.year, day.month, day.day),)).fetchall()
+    return Roster(deployment, _host(deployment), tuple(Enrolment(*row) for row in rows))
 
 
 def invented_roster(deployment: str, *, seed: int, learners: int) -> Roster:
@@ -105,20 +126,23 @@ def invented_roster(deployment: str, *, seed: int, learners: int) -> Roster:
         for user, name in zip(ids.tolist(), names, strict=True)
         for run in sorted(rng.choice(len(runs), size=int(rng.integers(1, 4)), replace=False).tolist())
     ]
-    return Roster(deployment, f"courses.{deployment}.example.org", tuple(enrolments))
+    return Roster(deployment, _host(deployment), tuple(enrolments))
+
+
+def _host(deployment: str) -> str:
+    return f"courses.{deployment}.example.org"
 
 
 def write_day(
     folder: Path, roster: Roster, day: date, *, seed: int, events: int, files: int = 2, awkward: float = AWKWARD, large_line: bool = False
 ) -> DayLogs:
-    """Writes ``<folder>/<deployment>/tracking.log-<day>-<server>.gz`` for each server and says what is in them.
+    """Writes ``<folder>/tracking.log-<day>-<server>.gz`` for each server and says what is in them.
 
     About ``events`` events, most of the day, a few after midnight. Of the lines, ``awkward`` are of odd shapes or broken;
     ``large_line`` adds an event of 10 MB. An existing file is replaced.
     """
-    target = folder / roster.deployment
-    target.mkdir(parents=True, exist_ok=True)
-    logs = DayLogs([target / f"tracking.log-{day}-edxapp-{number + 1}.gz" for number in range(files)])
+    folder.mkdir(parents=True, exist_ok=True)
+    logs = DayLogs([folder / f"tracking.log-{day}-edxapp-{number + 1}.gz" for number in range(files)])
     streams = [igzip.open(path, "wb", compresslevel=_COMPRESSION) for path in logs.files]  # type: ignore[no-untyped-call]
     try:
         for hour in range(HOURS):
@@ -169,7 +193,7 @@ def _large(rng: random.Random, roster: Roster, logs: DayLogs, after: datetime) -
 def main(arguments: list[str] | None = None) -> int:
     """``python -m include.local.data.openedx_logs --folder logs --day 2026-03-02``: one day's files of invented learners."""
     parser = argparse.ArgumentParser(prog="python -m include.local.data.openedx_logs", description="Write a day's tracking logs of invented learners.")
-    parser.add_argument("--folder", type=Path, required=True, help="files go into a folder for the deployment below it")
+    parser.add_argument("--folder", type=Path, required=True, help="where the files go")
     parser.add_argument("--deployment", default="mitxonline", help="(default: %(default)s)")
     parser.add_argument("--day", type=date.fromisoformat, required=True, help="YYYY-MM-DD")
     parser.add_argument("--events", type=int, default=20_000, help="(default: %(default)s)")

@@ -103,7 +103,7 @@ class _Parser:
         for begin, stop in zip(self.starts.tolist(), self.stops.tolist(), strict=True):
             try:
                 add(decode(view[begin:stop]))
-            except (msgspec.DecodeError, RecursionError):
+            except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
                 self.unusual[len(found)] = True
                 add(_NOTHING)
         if not self.data.isascii():

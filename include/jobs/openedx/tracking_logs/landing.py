@@ -2,7 +2,7 @@
 
 Below ``<landing>/<deployment>/openedx/``:
 
-``processed_data/tracking_logs/<day>/<sha>.json.gz``            normalised events of one log file, NDJSON; large files in parts of about 32 MB
+``processed_data/tracking_logs/<day>/<sha>.json.gz``            normalised events of one log file, NDJSON; large files in parts of at most about 16 MB
 ``processed_data/tracking_logs/<day>/<sha>.manifest.json``      one run: its log files, what each held, and the objects it became
 ``quarantine/tracking_logs/<day>/<sha>.jsonl``                  refused lines and objects
 """
@@ -22,7 +22,8 @@ from typing import Any
 from fsspec.core import url_to_fs
 from isal import isal_zlib
 
-PART_BYTES = 32 << 20
+PART_BYTES, PART_TEXT = 16 << 20, 512 << 20
+"""An object ends when it has so many bytes, or so many were packed into it."""
 QUARANTINE_BYTES = 8 << 20
 _GZIP = 31  # zlib's name for a gzip stream with the largest window
 
@@ -83,9 +84,8 @@ class EventsWriter:
     def __init__(self, prefix: str) -> None:
         self._prefix = prefix
         self._parts: list[bytes] = []
-        self._size = 0
+        self._size = self._text = 0
         self._stream = isal_zlib.compressobj(level=1, wbits=_GZIP)
-        self._empty = True
         self._new: list[str] = []
         self.objects: list[str] = []
 
@@ -94,13 +94,13 @@ class EventsWriter:
         if not text:
             return
         self._add(self._stream.compress(text))
-        self._empty = False
-        if self._size >= PART_BYTES:
+        self._text += len(text)
+        if self._size >= PART_BYTES or self._text >= PART_TEXT:
             self._store()
 
     def close(self) -> list[str]:
         """Stores the rest; the addresses of all objects, none for no lines."""
-        if not self._empty:
+        if self._text:
             self._store()
         return self.objects
 
@@ -119,7 +119,7 @@ class EventsWriter:
         self.objects.append(address)
         self._new += [address] if new else []
         self._stream = isal_zlib.compressobj(level=1, wbits=_GZIP)
-        self._parts, self._size, self._empty = [], 0, True
+        self._parts, self._size, self._text = [], 0, 0
 
 
 class QuarantineWriter:

@@ -21,7 +21,7 @@ from include.jobs.openedx.tracking_logs.sources import Prefix, Source
 from include.jobs.openedx.tracking_logs.table import COLUMNS
 from include.lake.files import PartitionWriter
 
-DEPTH = 2
+DEPTH = 1
 """Blocks that reading may be ahead of the parsing, and writing behind it."""
 FETCH_BYTES = 8 << 20
 _DAY = 86_400_000_000  # microseconds

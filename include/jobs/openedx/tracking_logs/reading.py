@@ -18,7 +18,7 @@ from isal import igzip, igzip_lib
 
 from include.contract import PermanentError
 
-BLOCK_BYTES = 4 << 20
+BLOCK_BYTES = 2 << 20
 LINE_LIMIT = 16 << 20
 """A longer line is refused without being held in memory."""
 RATIO_LIMIT, RATIO_FROM = 250, 64 << 20
@@ -193,6 +193,8 @@ class _Reader:
             count: int = self._inflated.readinto(room)
         except (EOFError, igzip.BadGzipFile, igzip_lib.IsalError) as error:  # type: ignore[misc]  # any other OSError is the store's trouble, not the object's
             raise UnreadableError(self._source, self._so_far, self._raw.position, f"no whole gzip stream: {error}") from None
+        if not self._raw.position:
+            raise UnreadableError(self._source, 0, 0, "no whole gzip stream: the object is empty")
         if self._so_far + count > RATIO_FROM and self._so_far + count > RATIO_LIMIT * self._raw.position:
             raise UnreadableError(self._source, self._so_far, self._raw.position, f"inflates to more than {RATIO_LIMIT} times its size")
         return count

@@ -28,6 +28,8 @@ from include.lake.files import PartitionWriter
 
 log = logging.getLogger(__name__)
 PROCESSES = 2
+GROUP_BYTES = 32 << 20
+"""Arrow data of a row group: each process holds one."""
 
 
 @dataclass(frozen=True)
@@ -91,7 +93,7 @@ class Workers:
 def work(task: Task) -> Done:
     """Reads the files of a task, one after the other. When one fails for reasons that are not its own, nothing is left behind."""
     target = task.target
-    writer = PartitionWriter(target.metadata, target.io, {"log_day": task.landing.day}) if target else None
+    writer = PartitionWriter(target.metadata, target.io, {"log_day": task.landing.day}, group_bytes=GROUP_BYTES) if target else None
     rows = Rows(writer, task.landing.day, target.retrieved_at) if target and writer else None
     try:
         outcomes = tuple(normalise(task.prefix, source, task.landing, rows) for source in task.sources)

@@ -8,7 +8,7 @@ from typing import Any
 from include.jobs.openedx.tracking_logs.blocks import Parsed, parse_block
 from include.jobs.openedx.tracking_logs.reading import Block
 
-from .plain import BLANK, TEXT_COLUMNS, Broken, Plain, load, parse
+from .plain import BLANK, TEXT_COLUMNS, BrokenError, Plain, load, parse
 
 
 def rows_of(parsed: Parsed) -> dict[int, dict[str, Any]]:
@@ -61,7 +61,7 @@ def compare(blocks: Iterable[Block]) -> tuple[int, int, int]:
         for offset, line in lines_of(block.data, block.offset):
             try:
                 plain = parse(line)
-            except Broken as error:
+            except BrokenError as error:
                 assert offset not in rows, (line, rows[offset])
                 if str(error) == BLANK:
                     blank += 1

@@ -39,7 +39,7 @@ class Plain:
     fields: dict[str, Any]
 
 
-class Broken(Exception):
+class BrokenError(Exception):
     pass
 
 
@@ -56,9 +56,9 @@ def _top(text: str) -> dict[str, Any]:
 
     value = json.loads(text, parse_int=Number, parse_float=Number, parse_constant=str, object_pairs_hook=pairs)
     if not isinstance(value, dict):
-        raise Broken("no object")
+        raise BrokenError("no object")
     if len(depth[-1]) != len(value):  # the outermost object is finished last
-        raise Broken("a name twice")
+        raise BrokenError("a name twice")
     return value
 
 
@@ -95,16 +95,16 @@ def moment(value: Any) -> int:
             seconds = number / 10**power
             if datetime(2000, 1, 1, tzinfo=UTC).timestamp() <= seconds < datetime(2100, 1, 1, tzinfo=UTC).timestamp():
                 return round(seconds * 10**6)
-        raise Broken("no such epoch")
+        raise BrokenError("no such epoch")
     if len(text) < 19 or text[10] not in "T ":
-        raise Broken("no time")
+        raise BrokenError("no time")
     try:
         found = datetime.fromisoformat(text)
     except ValueError as error:
-        raise Broken(str(error)) from None
+        raise BrokenError(str(error)) from None
     found = found.replace(tzinfo=UTC) if found.tzinfo is None else found.astimezone(UTC)
     if not 2000 <= found.year < 2100:
-        raise Broken("no such year")
+        raise BrokenError("no such year")
     return round((found - datetime(1970, 1, 1, tzinfo=UTC)).total_seconds() * 10**6) if found.microsecond == 0 else _exact(found)
 
 
@@ -114,20 +114,20 @@ def _exact(found: datetime) -> int:
 
 
 def parse(line: bytes) -> Plain:
-    """The event of a line. Raises ``Broken``; its text is ``BLANK`` for a line of blanks."""
+    """The event of a line. Raises ``BrokenError``; its text is ``BLANK`` for a line of blanks."""
     try:
         text = line.decode("utf-8")
     except UnicodeDecodeError:
-        raise Broken("no UTF-8") from None
+        raise BrokenError("no UTF-8") from None
     text = text[1:] if text[:1] == "\ufeff" else text
     if not text.strip(" \t\r\n"):
-        raise Broken(BLANK)
+        raise BrokenError(BLANK)
     try:
         fields = _top(text)
     except (ValueError, RecursionError) as error:
-        raise Broken(str(error)) from None
+        raise BrokenError(str(error)) from None
     if "time" not in fields:
-        raise Broken("no time")
+        raise BrokenError("no time")
     time = moment(fields["time"])
     fields |= {name: _object(fields[name]) for name in ("event", "context") if name in fields}
     texts = {name: fields[name] if _is_text(fields.get(name)) else None for name in TEXT_COLUMNS}
