@@ -34,6 +34,7 @@ def main(argv: list[str]) -> int:
         print(f"job: found {argv[0] if argv else 'nothing'!r}; allowed: {', '.join(sorted(JOBS))}", file=sys.stderr)
         return PERMANENT_EXIT
     log_as_json_lines()
+    logging.getLogger("pyiceberg").setLevel(logging.WARNING)  # a line for each access to a file
     module: ModuleType = importlib.import_module(JOBS[argv[0]])
     parser = _Parser(prog=f"python -m include.jobs {argv[0]}", description=module.__doc__)
     parser.add_argument("--result", type=Path, required=True, help="where the JSON result is written")

@@ -84,6 +84,11 @@ class Platform:
         """Airbyte's public API, with ``/api/public/v1``."""
         return self._airbyte.url
 
+    @property
+    def airbyte_login(self) -> tuple[str, str]:
+        """Client id and secret of the one application that Airbyte's API knows."""
+        return self._airbyte.client_id, self._airbyte.client_secret
+
     def lake_environment(self) -> dict[str, str]:
         """Variables for clients of the lake: Trino's address, and pyiceberg's catalog unless Trino is somebody else's."""
         trino = self.trino

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from urllib.parse import urlsplit
 
 import pytest
+from s3fs import S3FileSystem
 
 HOW = "See docs/howto/test-on-kubernetes.md"
 LOOPBACK = frozenset({"127.0.0.1", "localhost"})
@@ -22,10 +23,7 @@ def variable(name: str, meaning: str) -> str:
 
 
 def host_for_pods() -> str:
-    """The address of this machine as pods see it: its loopback is not theirs.
-
-    An address, not a name: network policies allow addresses, and S3 clients put the bucket before a name (``bucket.name``), which resolves nowhere.
-    """
+    """The address of this machine as pods see it: its loopback is not theirs. An address, not a name, since that is what network policies allow."""
     found = variable("OL_HOST_FOR_PODS", "the IPv4 address under which pods reach this machine's loopback services, for example the bridge of kind")
     try:
         return str(ipaddress.IPv4Address(found))
@@ -41,6 +39,15 @@ def seen_from_pods(url: str) -> str:
     before, _, _ = parts.netloc.rpartition(parts.hostname or "")
     after = f":{parts.port}" if parts.port else ""
     return parts._replace(netloc=f"{before}{host_for_pods()}{after}").geturl()
+
+
+@dataclass(frozen=True)
+class Service:
+    """A service with a login."""
+
+    url: str
+    user: str
+    password: str
 
 
 @dataclass(frozen=True)
@@ -63,6 +70,11 @@ class ObjectStore:
             variable("S3_ACCESS_KEY_ID", "the key of that bucket"),
             variable("S3_SECRET_ACCESS_KEY", "its secret"),
         )
+
+    def files(self) -> S3FileSystem:
+        """The store as a file system, for tests that look."""
+        client = {"endpoint_url": self.endpoint, "region_name": self.region}
+        return S3FileSystem(key=self.key, secret=self.secret, client_kwargs=client, skip_instance_cache=True, use_listings_cache=False)
 
 
 @dataclass(frozen=True)

@@ -25,7 +25,7 @@ from include.config.environments import read_environment
 from include.local.airflow_api import TERMINAL, AirflowApi, AirflowApiError, Task
 from include.pods.operator import LAKE_KEYS, NAMESPACE
 from tests.helm.charts import RELEASE_NAMESPACE, Values, airflow_values, merged, objects, platform_deployed
-from tests.kubernetes.addresses import ObjectStore, Trino, host_for_pods, seen_from_pods
+from tests.kubernetes.addresses import ObjectStore, Service, Trino, host_for_pods, seen_from_pods
 from tests.kubernetes.cluster import Cluster
 from tests.kubernetes.forward import Forward
 from tests.kubernetes.node import Node
@@ -35,6 +35,7 @@ from tests.kubernetes.services import SERVICES_NAMESPACE, namespace, postgres, s
 DAGS = Path(__file__).parent / "dags"
 TEST_DAGS = "/opt/test-dags"
 PASSWORD = re.compile(r"Password for user 'admin': ([0-9A-Za-z]+)")
+STORED = "s3://object_store@"
 READY_SECONDS = 600.0
 
 
@@ -45,8 +46,7 @@ class Given:
     tag: str
     store: ObjectStore
     trino: Trino
-    airbyte: str = "http://127.0.0.1:1/api/public/v1"
-    airbyte_login: tuple[str, str] = ("", "")
+    airbyte: Service
     session: str = field(default_factory=lambda: f"kubernetes-tests/{time.strftime('%Y%m%d-%H%M%S')}-{secrets.token_hex(2)}")
 
     @property
@@ -66,7 +66,7 @@ def airflow_given(given: Given, over: Values) -> Values:
             "airflow": {"tag": given.tag},
             "pgbouncer": {"repository": "ol-data-platform/test-databases", "tag": given.tag, "pullPolicy": "IfNotPresent"},
         },
-        "global": {"workRoot": f"{given.root}/work"},
+        "global": {"workRoot": f"{given.root}/work", "catalog": given.trino.catalog},
         "volumes": [*values["volumes"], {"name": "test-dags", "configMap": {"name": "test-dags"}}],
         "volumeMounts": [*values["volumeMounts"], *mounts],
         "dagProcessor": {"dagBundleConfigList": [*values["dagProcessor"]["dagBundleConfigList"], bundle]},
@@ -86,7 +86,7 @@ def platform_given(given: Given) -> Values:
     def peer(port: int) -> Values:
         return {**here, "ports": [{"protocol": "TCP", "port": port}]}
 
-    urls = {"objectStore": given.store.endpoint, "catalog": trino.catalog_uri, "airbyte": given.airbyte}
+    urls = {"objectStore": given.store.endpoint, "catalog": trino.catalog_uri, "airbyte": given.airbyte.url}
     ports = {name: urlsplit(url).port or 80 for name, url in urls.items()}
     properties = {
         "uri": re.sub(r"//[^@/]*@", "//", seen_from_pods(trino.catalog_uri)),  # without its password: LAKE_KEYS brings it whole
@@ -98,15 +98,22 @@ def platform_given(given: Given) -> Values:
     return merged(platform_deployed("local"), {"lake": lake, "peers": {"trino": peer(trino.port), **{name: peer(port) for name, port in ports.items()}}})
 
 
+def object_store_variables(store: ObjectStore) -> dict[str, str]:
+    """What S3 clients in pods read."""
+    return {
+        "AWS_ACCESS_KEY_ID": store.key,
+        "AWS_SECRET_ACCESS_KEY": store.secret,
+        "AWS_ENDPOINT_URL": seen_from_pods(store.endpoint),
+        "AWS_DEFAULT_REGION": store.region,
+    }
+
+
 def place_objects(given: Given) -> list[Values]:
     """Namespaces, the platform's own chart, and the secrets that jobs are given."""
     trino, store = given.trino, given.store
     prefix = f"PYICEBERG_CATALOG__{trino.catalog.upper()}__"
     keys = {
-        "AWS_ACCESS_KEY_ID": store.key,
-        "AWS_SECRET_ACCESS_KEY": store.secret,
-        "AWS_ENDPOINT_URL": seen_from_pods(store.endpoint),
-        "AWS_DEFAULT_REGION": store.region,
+        **object_store_variables(store),
         f"{prefix}URI": seen_from_pods(trino.catalog_uri),
         f"{prefix}S3__ACCESS_KEY_ID": store.key,
         f"{prefix}S3__SECRET_ACCESS_KEY": store.secret,
@@ -126,10 +133,10 @@ def airflow_secrets(given: Given, password: str) -> list[Values]:
     login = f"postgresql+psycopg2://airflow:{password}"
     store = given.store
     extra = {"endpoint_url": seen_from_pods(store.endpoint), "region_name": store.region}
-    user, client_secret = given.airbyte_login
+    airbyte = given.airbyte
     connections = {
         "object-store": json.dumps({"conn_type": "aws", "login": store.key, "password": store.secret, "extra": extra}),
-        "airbyte": json.dumps({"conn_type": "airbyte", "host": seen_from_pods(given.airbyte), "login": user, "password": client_secret}),
+        "airbyte": json.dumps({"conn_type": "airbyte", "host": seen_from_pods(airbyte.url), "login": airbyte.user, "password": airbyte.password}),
     }
     addresses = {
         "connection": f"{login}@{RELEASE}-pgbouncer:6543/airflow",
@@ -145,7 +152,13 @@ def airflow_secrets(given: Given, password: str) -> list[Values]:
         "users.txt": f'"airflow" "{password}"\n"pgbouncer_stats" "{stats}"\n',
         "stats-connection": f"postgresql://pgbouncer_stats:{stats}@127.0.0.1:6543/pgbouncer?sslmode=disable",
     }
-    found = {"ol-airflow-database": addresses, "ol-airflow-keys": keys, "ol-airflow-connections": connections, "ol-pgbouncer": users}
+    found = {
+        "ol-airflow-database": addresses,
+        "ol-airflow-keys": keys,
+        "ol-airflow-connections": connections,
+        "ol-airflow-object-store": object_store_variables(store),
+        "ol-pgbouncer": users,
+    }
     return [secret(name, RELEASE_NAMESPACE, values) for name, values in found.items()]
 
 
@@ -201,10 +214,13 @@ class AirflowCluster:
         return "\n".join(json.dumps(line) for line in self.api.log_lines(dag_id, run_id, task))
 
     def xcom(self, dag_id: str, run_id: str, task_id: str, key: str = "return_value") -> Any:
-        """What a task returned; ``None`` when it returned nothing."""
+        """What a task returned; ``None`` when it returned nothing. Of a large result the API tells only where it lies."""
         path = f"/dags/{dag_id}/dagRuns/{run_id}/taskInstances/{task_id}/xcomEntries/{key}"
         answer = self.api.call("GET", path, allow=(404,), deserialize="true")
-        return answer["value"] if answer else None
+        value = answer["value"] if answer else None
+        if isinstance(value, str) and value.startswith(STORED):
+            return json.loads(self.given.store.files().cat_file(value.removeprefix(STORED)))
+        return value
 
     # --- components ------------------------------------------------------------------------------
 

@@ -7,11 +7,14 @@ from collections.abc import Iterator
 import pytest
 
 from include.local.airflow_api import AirflowApi
+from include.local.paths import Paths
+from include.local.platform import Platform, running_platform
 from include.pods.operator import NAMESPACE
 from tests.helm.charts import RELEASE_NAMESPACE
-from tests.kubernetes.addresses import ObjectStore, Trino, variable
+from tests.kubernetes.addresses import ObjectStore, Service, Trino, variable
 from tests.kubernetes.airflow_cluster import AirflowCluster, Given, place_objects, running_airflow
 from tests.kubernetes.cluster import Cluster, installed
+from tests.kubernetes.lake import forget_the_lake
 from tests.kubernetes.node import Node, node
 from tests.kubernetes.services import SERVICES_NAMESPACE
 from tests.kubernetes.turn import turn
@@ -30,9 +33,19 @@ def image_tag() -> str:
 
 
 @pytest.fixture(scope="session")
-def given(image_tag: str) -> Given:
+def sources(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Platform]:
+    """The application databases and the Airbyte stand-in, beside the cluster. It writes to the lake of ``TRINO_CATALOG``, which is empty at first."""
+    forget_the_lake(Trino.from_variables())
+    with running_platform(Paths(state=tmp_path_factory.mktemp("sources")), ("services",)) as platform:
+        yield platform
+        platform.check()
+
+
+@pytest.fixture(scope="session")
+def given(image_tag: str, sources: Platform) -> Given:
     """What this session's deployment is told: the services beside the test, and a prefix of its own on the object store."""
-    return Given(image_tag, ObjectStore.from_variables(), Trino.from_variables())
+    airbyte = Service(sources.airbyte_url, *sources.airbyte_login)
+    return Given(image_tag, ObjectStore.from_variables(), Trino.from_variables(), airbyte)
 
 
 @pytest.fixture(scope="session")

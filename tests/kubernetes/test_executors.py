@@ -57,3 +57,12 @@ def test_logs_of_both_are_there_after_the_pod_is_gone(run: tuple[str, Seen], air
     airflow_cluster.cluster.wait_for("the worker pod stays", lambda: not airflow_cluster.pods("worker"), 60)
     for task in airflow_cluster.api.tasks("two_executors", run_id):
         assert WORDS in airflow_cluster.log("two_executors", run_id, task), f"{task.task_id} has no log"
+
+
+def test_a_large_result_lies_on_the_object_store_and_arrives(run: tuple[str, Seen], airflow_cluster: AirflowCluster) -> None:
+    run_id, _ = run
+    assert airflow_cluster.xcom("two_executors", run_id, "in_the_scheduler")["received"] == 70_000
+    files = airflow_cluster.given.store.files()
+    (file,) = files.find(f"{airflow_cluster.given.root}/xcom/two_executors/{run_id}")
+    assert "in_a_pod" in file
+    assert files.size(file) > 70_000

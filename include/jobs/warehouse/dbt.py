@@ -60,7 +60,10 @@ class Dbt:
         parsed = self._invoke(["parse"], None).result
         self._parsed = parsed if isinstance(parsed, Manifest) else None
         if state.exists() and state.stat().st_mtime_ns != before:
+            log.info("the project was parsed anew")
             _keep(state, own)
+        else:
+            log.info("the project was parsed before")
 
     def select(self, selection: Selection) -> frozenset[str]:
         """The unique ids that ``dbt build`` would run for a selection, models and tests. Raises ``PermanentError`` for a selector dbt refuses."""

@@ -12,6 +12,7 @@ from airflow.sdk import DAG, task
 from include.policies import START_DATE
 
 SECRET_NAMES = ("SQL_ALCHEMY", "FERNET", "JWT", "SECRET_KEY", "AIRFLOW_CONN", "PASSWORD")
+LARGE = 70_000  # characters; more than the threshold of helm/airflow/base.yaml
 NO_DATABASE = "airflow-db-not-allowed:///"  # what Airflow itself puts in the database's place for a task
 
 
@@ -30,14 +31,14 @@ def surroundings() -> dict[str, Any]:
 
 with DAG("two_executors", schedule=None, start_date=START_DATE, default_args={"retries": 0}, auto_register=False) as dag:
 
-    @task(executor="KubernetesExecutor")
+    @task(executor="KubernetesExecutor", multiple_outputs=False)
     def in_a_pod() -> dict[str, Any]:
-        """Runs in a worker pod."""
-        return surroundings()
+        """Runs in a worker pod; what it returns is too large for the database."""
+        return {**surroundings(), "ballast": "x" * LARGE}
 
-    @task(executor="LocalExecutor")
-    def in_the_scheduler(_before: dict[str, Any]) -> dict[str, Any]:
+    @task(executor="LocalExecutor", multiple_outputs=False)
+    def in_the_scheduler(before: dict[str, Any]) -> dict[str, Any]:
         """Runs beside the scheduler."""
-        return surroundings()
+        return {**surroundings(), "received": len(before["ballast"])}
 
     in_the_scheduler(in_a_pod())
