@@ -42,6 +42,8 @@ RUN_AS = 50000  # the user of every image of ours; a number, so that the kubelet
 _SIDECAR = k8s.V1ResourceRequirements(
     requests={"cpu": "10m", "memory": "16Mi", "ephemeral-storage": "16Mi"}, limits={"cpu": "100m", "memory": "32Mi", "ephemeral-storage": "16Mi"}
 )
+# a shell that is a container's first process ignores TERM unless it is told, and its pod would stay for the whole grace period
+_UNTIL_TOLD = 'trap "exit 0" INT TERM; while true; do sleep 1; done;'
 
 
 def _restricted_pod() -> k8s.V1PodSecurityContext:
@@ -149,13 +151,14 @@ class PlatformPodOperator(KubernetesPodOperator):
         )
 
     def build_pod_request_obj(self, context: Any = None, **kwargs: Any) -> k8s.V1Pod:
-        """As the provider's, but the XCom sidecar has limits, and the job's own image: pinned as the job is, and on the node already.
+        """As the provider's, but the XCom sidecar has limits, ends on TERM, and has the job's own image: pinned as the job is, and on the node already.
 
-        The provider takes both from an Airflow connection only, and gives it an image of somebody else's.
+        The provider takes limits and image from an Airflow connection only, and gives it an image of somebody else's.
         """
         pod = super().build_pod_request_obj(context, **kwargs)
         for container in pod.spec.containers:
             if container.name == PodDefaults.SIDECAR_CONTAINER_NAME:
+                container.command = ["sh", "-c", _UNTIL_TOLD]
                 container.resources = _SIDECAR
                 container.image = self.image
         return pod
