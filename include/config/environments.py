@@ -19,12 +19,13 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from functools import cache
 from typing import Annotated, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
+from include.config.confidential import confidential
 from include.config.errors import ConfigError, Problem
 from include.config.files import ROOT, UNITS, read_yaml, validate
 from include.config.vocabulary import Environment, Granularity, Layer, Runtime, WarehouseAfter
@@ -226,3 +227,8 @@ def airbyte_application(environ: Mapping[str, str] | None = None) -> tuple[str, 
         if not environ.get(name):
             raise _refuse(name, "nothing", "the credentials of the one application that may call the local Airbyte")
     return environ["AIRBYTE_CLIENT_ID"], environ["AIRBYTE_CLIENT_SECRET"]
+
+
+def secret_values(named: Collection[str] = ()) -> tuple[str, ...]:
+    """What this process's variables hold in confidence: see :func:`include.config.confidential.confidential`."""
+    return confidential(os.environ, named)

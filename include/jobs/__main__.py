@@ -3,16 +3,19 @@
 from __future__ import annotations
 
 import argparse
+import atexit
 import importlib
 import logging
 import sys
 from pathlib import Path
 from types import ModuleType
-from typing import NoReturn
+from typing import NoReturn, TextIO, cast
 
+from include.config.environments import secret_values
 from include.config.errors import ConfigError
 from include.contract import PERMANENT_EXIT, TRANSIENT_EXIT, PermanentError, TransientError, log_as_json_lines, write_result
 from include.jobs.parent import end_with_stdin
+from include.redaction import RedactingStream, register
 
 JOBS = {
     "verify-raw": "include.jobs.raw.verify",
@@ -28,8 +31,18 @@ class _Parser(argparse.ArgumentParser):
         self.exit(PERMANENT_EXIT, f"{self.prog}: {message}\n")
 
 
+def keep_secrets() -> None:
+    """From now on nothing that this process prints, logs or returns holds a secret that its environment gave it; tracebacks included."""
+    register(secret_values())
+    for name in ("stdout", "stderr"):
+        stream = RedactingStream(getattr(sys, name))
+        atexit.register(stream.finish)
+        setattr(sys, name, cast("TextIO", stream))
+
+
 def main(argv: list[str]) -> int:
     """Runs the job that ``argv`` names; see :mod:`include.contract` for the exit codes."""
+    keep_secrets()
     if not argv or argv[0] not in JOBS:
         print(f"job: found {argv[0] if argv else 'nothing'!r}; allowed: {', '.join(sorted(JOBS))}", file=sys.stderr)
         return PERMANENT_EXIT
@@ -37,9 +50,11 @@ def main(argv: list[str]) -> int:
     module: ModuleType = importlib.import_module(JOBS[argv[0]])
     parser = _Parser(prog=f"python -m include.jobs {argv[0]}", description=module.__doc__)
     parser.add_argument("--result", type=Path, required=True, help="where the JSON result is written")
+    parser.add_argument("--confidential", default="", help="variables that hold secrets and are not called so, divided by commas")
     parser.add_argument("--end-with-stdin", action="store_true", help="end when standard input does: whoever started this job is gone")
     module.add_arguments(parser)
     arguments = parser.parse_args(argv[1:])
+    register(secret_values(arguments.confidential.split(",")))
     if arguments.end_with_stdin:
         end_with_stdin()
     try:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass
 
+from include.config.confidential import is_secret_name
 from include.config.vocabulary import Profile
 from include.pods.secrets import LAKE_SECRETS, SecretRef
 
@@ -34,4 +35,6 @@ class JobSpec:
 
     def command(self, result: str, python: str = "python") -> list[str]:
         """The command line whose JSON result appears at ``result``."""
-        return [python, "-m", "include.jobs", self.job, "--result", result, *self.arguments]
+        unlikely = ",".join(ref.variable for ref in self.secrets if ref.confidential and not is_secret_name(ref.variable))
+        told = ("--confidential", unlikely) if unlikely else ()
+        return [python, "-m", "include.jobs", self.job, "--result", result, *told, *self.arguments]

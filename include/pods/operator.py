@@ -25,6 +25,7 @@ from include.pods.failures import failure_of
 from include.pods.job import RESULT_IN_POD, JobSpec
 from include.pods.outcome import JobError, publish_results, raise_for_exit
 from include.pods.profiles import PROFILES
+from include.pods.secrets import refuse_secrets
 
 NAMESPACE = "ol-jobs"
 PRIORITY = "ol-batch"  # of the platform's chart: below what keeps Airflow running
@@ -139,8 +140,10 @@ class PlatformPodOperator(KubernetesPodOperator):
     def build_pod_request_obj(self, context: Any = None, **kwargs: Any) -> k8s.V1Pod:
         """As the provider's, but the XCom sidecar has limits, and the job's own image: pinned as the job is, and on the node already.
 
-        The provider takes both from an Airflow connection only, and gives it an image of somebody else's.
+        The provider takes both from an Airflow connection only, and gives it an image of somebody else's. A pod whose command line holds
+        a secret is not made at all.
         """
+        refuse_secrets(self.spec.job, self.arguments or ())
         pod = super().build_pod_request_obj(context, **kwargs)
         for container in pod.spec.containers:
             if container.name == PodDefaults.SIDECAR_CONTAINER_NAME:
