@@ -6,7 +6,8 @@ The variables:
 ``OL_CLUSTER``             the cluster's own marker; production needs ``production`` here as well, so one wrong variable is not enough
 ``OL_SCHEMA_SUFFIX``       a developer's or a pull request's suffix for all schemas; required in branch, refused in production
 ``OL_IMAGE_TAG``           the commit's tag of the platform's own images; required where jobs are pods, since no tag would mean ``latest``
-``OL_IMAGE_DIGESTS``       what the tag meant when it was deployed: ``dbt=sha256:…,jobs=sha256:…``; required in production
+``OL_IMAGE_DIGESTS``       what the tag meant when it was deployed: ``dbt=sha256:…,jobs=sha256:…``; required in production. Both are those of the
+                           release where the code is one that a run keeps: ``release.json`` beside ``include`` holds them then
 ``OL_RUNTIME``             local only: ``pod`` runs jobs in a cluster instead of as processes, for a laptop with one and for the tests of pods
 ``OL_GRANULARITY``         overrides the number of tasks of the warehouse DAG (model, area)
 ``OL_WORK_ROOT``           overrides where runs keep their progress and artifacts (a folder or an ``s3://`` prefix)
@@ -17,18 +18,23 @@ The variables:
 
 from __future__ import annotations
 
+import json
 import os
 import re
 from collections.abc import Collection, Mapping
 from functools import cache
-from typing import Annotated, Literal
+from pathlib import Path
+from types import MappingProxyType
+from typing import Annotated, Literal, Self
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from include.config.confidential import confidential
 from include.config.errors import ConfigError, Problem
 from include.config.files import ROOT, UNITS, read_yaml, validate
 from include.config.vocabulary import Environment, Granularity, Layer, Runtime, WarehouseAfter
+
+RELEASED = frozenset({"OL_IMAGE_TAG", "OL_IMAGE_DIGESTS"})
 
 
 class _Model(BaseModel):
@@ -51,6 +57,28 @@ class Images(_Model):
 
     jobs: str
     dbt: str
+    openedx: str
+
+
+class Secrets(_Model):
+    """Where a cluster's Airflow finds connections and variables: ``plugins/platform_secrets.py``. Pods of jobs name Kubernetes secrets.
+
+    ``root`` is what all paths (AWS) or namespaces (Kubernetes) begin with; a code location has a part of its own below it. A value is
+    believed for ``cache_seconds``.
+    """
+
+    source: Literal["aws", "kubernetes"]
+    root: Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9/-]*[a-z0-9]$")]
+    region: str | None = None
+    cache_seconds: Annotated[int, Field(ge=0, le=900)] = 300
+
+    @model_validator(mode="after")
+    def _fits_the_source(self) -> Self:
+        if (self.source == "aws") != (self.region is not None):
+            raise ValueError("region: AWS has regions, for example: region: us-east-1; Kubernetes has none")
+        if self.source == "kubernetes" and "/" in self.root:
+            raise ValueError("root: namespaces begin with it; a slash cannot be in their names, for example: root: ol-secrets")
+        return self
 
 
 class Alerts(_Model):
@@ -71,6 +99,7 @@ class EnvironmentSettings(_Model):
     airbyte_connection: str
     work_root: str
     images: Images
+    secrets: Secrets
     alerts: Alerts
     pools: dict[str, Annotated[int, Field(gt=0)]]
     schema_suffix: str = ""
@@ -86,6 +115,14 @@ class EnvironmentSettings(_Model):
     def work(self) -> str:
         """``work_root``; a relative one lies in the repository."""
         return self.work_root if "://" in self.work_root else str(ROOT / self.work_root)
+
+    @property
+    def secrets_backend(self) -> tuple[str, dict[str, object]] | None:
+        """Class and arguments of Airflow's ``[secrets] backend``. ``None`` where jobs are processes: all secrets are in the environment there."""
+        if self.runtime is Runtime.PROCESS:
+            return None
+        arguments: dict[str, object] = {"source": self.secrets.source, "root": self.secrets.root, "cache_seconds": self.secrets.cache_seconds}
+        return "platform_secrets.PlatformSecrets", {**arguments, **({"region_name": self.secrets.region} if self.secrets.region else {})}
 
     def schema_for(self, layer: Layer) -> str:
         """The schema of one layer, with the developer's or pull request's suffix where there is one."""
@@ -166,8 +203,9 @@ def _image_digests(name: Environment, environ: Mapping[str, str]) -> dict[str, s
     return found
 
 
-def read_environment(environ: Mapping[str, str]) -> EnvironmentSettings:
+def read_environment(environ: Mapping[str, str], release: Mapping[str, str] = MappingProxyType({})) -> EnvironmentSettings:
     """The settings that a set of environment variables asks for. Raises ``ConfigError``; see the module's docstring."""
+    environ = {**environ, **release}
     name = _name(environ)
     path = UNITS / "environments.yml"
     data = read_yaml(path)
@@ -189,7 +227,18 @@ def read_environment(environ: Mapping[str, str]) -> EnvironmentSettings:
 @cache
 def current_environment() -> EnvironmentSettings:
     """The environment of this process, read once."""
-    return read_environment(os.environ)
+    return read_environment(os.environ, read_release())
+
+
+def read_release(root: Path = ROOT) -> dict[str, str]:
+    """The variables that a release brings with it; none for code that was not unpacked from one. Raises ``ConfigError``."""
+    path = root / "release.json"
+    if not path.exists():
+        return {}
+    data = json.loads(path.read_text(encoding="utf-8"))
+    if not isinstance(data, dict) or not data.keys() <= RELEASED or not all(isinstance(value, str) for value in data.values()):
+        raise ConfigError((Problem(path.name, "the file", repr(data), f"texts for {' and '.join(sorted(RELEASED))}"),))
+    return data
 
 
 def lake_connection(environ: Mapping[str, str] | None = None) -> LakeConnection:

@@ -20,6 +20,7 @@ from airflow.sdk.exceptions import AirflowException, AirflowFailException
 from kubernetes.client import models as k8s
 
 from include.config.environments import EnvironmentSettings
+from include.config.locations import image_for
 from include.contract import PERMANENT_EXIT, JobResult, read_line
 from include.pods.failures import failure_of
 from include.pods.job import RESULT_IN_POD, JobSpec
@@ -101,7 +102,7 @@ class PlatformPodOperator(KubernetesPodOperator):
         super().__init__(
             namespace=NAMESPACE,
             name=spec.job,
-            image=environment.image(spec.image),
+            image=image_for(environment, spec.domain, spec.image),
             image_pull_policy="IfNotPresent",  # images are named by digest or commit, so a present one is the right one
             cmds=command[:1],
             arguments=command[1:],

@@ -14,7 +14,7 @@ from include.config.files import ROOT, UNITS
 from include.config.vocabulary import Environment, Granularity, Layer, Runtime
 
 TAG = "2026.11.20-3f2a1c0"
-DIGESTS = "dbt=sha256:" + "0d" * 32 + ",jobs=sha256:" + "0f" * 32
+DIGESTS = "dbt=sha256:" + "0d" * 32 + ",jobs=sha256:" + "0f" * 32 + ",openedx=sha256:" + "0e" * 32
 # OL_ENVIRONMENT, OL_CLUSTER, OL_SCHEMA_SUFFIX (None: not set) → the environment, or the variable that is refused
 COMBINATIONS: tuple[tuple[str | None, str | None, str | None, str], ...] = (
     (None, None, None, "local"),
@@ -193,7 +193,7 @@ def test_images() -> None:
 
 @pytest.mark.parametrize("text", ["jobs", "jobs=latest", "jobs=sha256:12", "tools=sha256:" + "0f" * 32, "jobs=sha256:" + "0f" * 32 + ",dbt"])
 def test_a_digest_that_is_none_is_refused(text: str) -> None:
-    with pytest.raises(ConfigError, match=r"OL_IMAGE_DIGESTS: found .*; allowed: a digest for each of jobs, dbt"):
+    with pytest.raises(ConfigError, match=r"OL_IMAGE_DIGESTS: found .*; allowed: a digest for each of jobs, dbt, openedx"):
         read_environment({"OL_ENVIRONMENT": "qa", "OL_IMAGE_TAG": TAG, "OL_IMAGE_DIGESTS": text})
 
 
