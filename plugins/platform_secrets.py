@@ -17,24 +17,21 @@ refuses        an error that names the source and the path
 Both errors are of the one kind that Airflow passes on: at any other error of a backend it asks the next one, and ends by saying that
 the connection is not defined, which would send people looking in the wrong place.
 
-Values are registered with Airflow's masker, in all forms that texts can bring them in (:func:`forms`, ``[logging] secret_mask_adapter``).
+Values are registered with Airflow's masker, in all forms that texts can bring them in (``secret_masking.forms``).
 Parsing DAG files asks for nothing.
 """
 
 from __future__ import annotations
 
-import base64
 import json
 import re
 from collections.abc import Iterator
 from typing import Any
-from urllib.parse import quote, quote_plus
 
 from airflow.secrets import BaseSecretsBackend
 from secret_sources import CONNECTIONS, VARIABLES, SecretsUnavailableError, store
 
 _ID = re.compile(r"[A-Za-z0-9_.-]{1,200}\Z")
-_LINE = 16
 
 
 class PlatformSecrets(BaseSecretsBackend):
@@ -117,18 +114,3 @@ def _mask(*secrets: Any) -> None:
         if secret:
             mask_in_component(secret)
             mask_in_task(secret)
-
-
-def forms(secret: str) -> Iterator[str]:
-    """The texts that give a secret away, for ``[logging] secret_mask_adapter``; as :func:`include.redaction.forms`, which jobs use."""
-    yield secret
-    yield from (quote(secret), quote(secret, safe=""), quote_plus(secret))
-    yield from (json.dumps(secret)[1:-1], json.dumps(secret, ensure_ascii=False)[1:-1], repr(secret)[1:-1], secret.replace("'", "''"))
-    for before in range(3):
-        encoded = base64.b64encode(b"\0" * before + secret.encode()).rstrip(b"=").decode()
-        inside = encoded[(0, 2, 3)[before] : len(encoded) - (1 if (before + len(secret.encode())) % 3 else 0)]
-        if len(inside) >= 10:
-            yield from (inside, inside.replace("+", "-").replace("/", "_"))
-    lines = secret.split("\n")
-    if len(lines) > 1:
-        yield from (line.strip() for line in lines if len(line.strip()) >= _LINE and not line.startswith("-----"))

@@ -89,7 +89,9 @@ class ReleaseBundle(BaseDagBundle):
     # --- the image's own release ----------------------------------------------------------------------------------------------------
 
     def _files(self) -> dict[str, bytes]:
-        """Every file of the release by its path, but ``release.json``."""
+        """Every file of the release by its path, but ``release.json``. Raises ``AirflowException`` for an image that holds no DAG files at all."""
+        if not (self.root / "dags").is_dir():
+            raise AirflowException(f"location {self.name}: found no folder {self.root / 'dags'}; allowed: the folder of the image that has dags and include")
         dags = {path for pattern in self.dags for path in (self.root / "dags").glob(pattern) if path.is_file()}
         return {path.relative_to(self.root).as_posix(): path.read_bytes() for path in sorted({*dags, *_code(self.root / CODE)})}
 

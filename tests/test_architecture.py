@@ -23,6 +23,7 @@ DAG_FILE_LINES = 40
 ENVIRONMENT_READERS = {
     "include/config/environments.py": "the one reader of settings",
     "include/local/processes.py": "builds the environment of child processes from its own",
+    "plugins/secret_masking.py": "tells Airflow's masker which of a task's variables are secrets",
 }
 ASSET_CALLERS = {"include/lake/assets.py"}
 LINT_IMPORTS = Path(sys.executable).with_name("lint-imports")

@@ -37,8 +37,7 @@ def mask(secrets: Iterable[str]) -> None:
     """Tells Airflow's masker of values that come from elsewhere than its connections: it knows no others."""
     from airflow.sdk.log import mask_secret
 
-    for secret in secrets:
-        mask_secret(secret)
+    mask_secret(list(secrets))
 
 
 def refuse_secrets(job: str, arguments: Iterable[str]) -> None:
