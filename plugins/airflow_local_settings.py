@@ -40,8 +40,8 @@ def _location(arguments: list[str]) -> str:
 
 
 def _workers() -> dict[str, dict[str, str]]:
-    """What the configuration of bundles says about their workers, by the bundle's name."""
+    """What the configuration of bundles says about their workers, by the bundle's name; nothing of bundles that have no identity of their own."""
     from airflow.configuration import conf
 
     bundles: Any = conf.getjson("dag_processor", "dag_bundle_config_list")
-    return {bundle["name"]: bundle["kwargs"]["worker"] for bundle in bundles if bundle["kwargs"].get("worker")}
+    return {bundle["name"]: bundle["kwargs"] for bundle in bundles if bundle["kwargs"].get("service_account")}

@@ -39,18 +39,20 @@ class ReleaseBundle(BaseDagBundle):
 
     :param root: the folder where the image has ``dags`` and ``include``.
     :param releases: where releases are kept, as Airflow's object storage paths: ``s3://object_store@bucket/releases``, ``file:///…``.
-    :param dags: the location's DAG files: patterns below ``dags``.
+    :param dags: the location's DAG files: patterns below ``dags``, divided by blanks (the chart takes no lists).
     :param release: texts that belong to the release and are in no file: ``OL_IMAGE_TAG``, ``OL_IMAGE_DIGESTS``.
-    :param worker: what ``airflow_local_settings`` makes the pods of the location's tasks of.
+    :param service_account: whom ``airflow_local_settings`` has the pods of the location's tasks run as, and ``image`` from what.
     """
 
     supports_versioning = True
 
-    def __init__(self, *, root: str, releases: str, dags: list[str], release: dict[str, str] | None = None, worker: Any = None, **bundle: Any) -> None:
+    def __init__(
+        self, *, root: str, releases: str, dags: str, release: dict[str, str] | None = None, service_account: str = "", image: str = "", **bundle: Any
+    ) -> None:
         super().__init__(**bundle)
         self.root = Path(root)
         self.releases = releases
-        self.dags = dags
+        self.dags = dags.split()
         self.release = json.dumps(release or {}, sort_keys=True).encode()
         self._deployed = ""
 

@@ -28,7 +28,7 @@ from airflow.plugins_manager import AirflowPlugin
 from airflow.providers.common.io.xcom.backend import XComObjectStorageBackend
 from airflow.sdk.bases.xcom import BaseXCom
 
-_SECRET = re.compile(r"PASSWORD|PASSWD|PASSPHRASE|SECRET|TOKEN|CREDENTIAL|PRIVATE_KEY|ACCESS_KEY|API_KEY|FERNET_KEY|DSN$|_CONN(_|$)", re.IGNORECASE)
+_SECRET = re.compile(r"PASSWORD|PASSWD|PASSPHRASE|SECRET|TOKEN|CREDENTIAL|(PRIVATE|ACCESS|API|FERNET|SIGNING)_KEY|HMAC|DSN$|_CONN(_|$)", re.IGNORECASE)
 _BESIDE = re.compile(r"_(ID|FILE|PATH|NAME|URL|VARIABLES|BACKEND)$", re.IGNORECASE)
 _WORDS = frozenset({"", "true", "false", "none", "null", "airflow"})
 _LINE = 16

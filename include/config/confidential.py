@@ -1,14 +1,14 @@
-"""Which of a process's variables hold secrets: by their names, by what their values are, and by what their job says of them."""
+"""Which of a process's variables hold secrets: by their names, and by what their values are."""
 
 from __future__ import annotations
 
 import contextlib
 import json
 import re
-from collections.abc import Collection, Mapping
+from collections.abc import Mapping
 from urllib.parse import unquote, urlsplit
 
-_SECRET = re.compile(r"PASSWORD|PASSWD|PASSPHRASE|SECRET|TOKEN|CREDENTIAL|PRIVATE_KEY|ACCESS_KEY|API_KEY|FERNET_KEY|DSN$|_CONN(_|$)", re.IGNORECASE)
+_SECRET = re.compile(r"PASSWORD|PASSWD|PASSPHRASE|SECRET|TOKEN|CREDENTIAL|(PRIVATE|ACCESS|API|FERNET|SIGNING)_KEY|HMAC|DSN$|_CONN(_|$)", re.IGNORECASE)
 _BESIDE = re.compile(r"_(ID|FILE|PATH|NAME|URL|VARIABLES|BACKEND)$", re.IGNORECASE)  # what only belongs to a secret
 _WORDS = frozenset({"", "true", "false", "none", "null", "airflow"})
 
@@ -18,15 +18,15 @@ def is_secret_name(name: str) -> bool:
     return bool(_SECRET.search(name)) and not _BESIDE.search(name)
 
 
-def confidential(environ: Mapping[str, str], named: Collection[str] = ()) -> tuple[str, ...]:
+def confidential(environ: Mapping[str, str]) -> tuple[str, ...]:
     """The secrets among a set of environment variables, sorted.
 
-    They are the values of variables that are ``named`` or called like a secret, the texts under such names in a value that is a JSON
-    object (an Airflow connection), and the password of any value that is a URL with one (a catalog's address).
+    They are the values of variables that are called like a secret, the texts under such names in a value that is a JSON object (an
+    Airflow connection), and the password of any value that is a URL with one (a catalog's address).
     """
     found: set[str] = set()
     for name, value in environ.items():
-        if name in named or is_secret_name(name):
+        if is_secret_name(name):
             found |= {value, value.strip()}
         found |= _in_json(value) | _in_url(value)
     return tuple(sorted(text for text in found if text.lower() not in _WORDS))

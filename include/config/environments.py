@@ -21,13 +21,13 @@ from __future__ import annotations
 import json
 import os
 import re
-from collections.abc import Collection, Mapping
+from collections.abc import Mapping
 from functools import cache
 from pathlib import Path
 from types import MappingProxyType
 from typing import Annotated, Literal, Self
 
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import BaseModel, ConfigDict, Field, SecretStr, model_validator
 
 from include.config.confidential import confidential
 from include.config.errors import ConfigError, Problem
@@ -269,15 +269,22 @@ def use_lake(address: LakeConnection) -> None:
     }
 
 
-def airbyte_application(environ: Mapping[str, str] | None = None) -> tuple[str, str]:
-    """Client id and secret that the local Airbyte accepts, from ``AIRBYTE_CLIENT_ID`` and ``AIRBYTE_CLIENT_SECRET``. Raises ``ConfigError``."""
+class Application(_Model):
+    """A client that may call somebody's API."""
+
+    client_id: str
+    client_secret: SecretStr
+
+
+def airbyte_application(environ: Mapping[str, str] | None = None) -> Application:
+    """The application that the local Airbyte accepts, from ``AIRBYTE_CLIENT_ID`` and ``AIRBYTE_CLIENT_SECRET``. Raises ``ConfigError``."""
     environ = os.environ if environ is None else environ
     for name in ("AIRBYTE_CLIENT_ID", "AIRBYTE_CLIENT_SECRET"):
         if not environ.get(name):
             raise _refuse(name, "nothing", "the credentials of the one application that may call the local Airbyte")
-    return environ["AIRBYTE_CLIENT_ID"], environ["AIRBYTE_CLIENT_SECRET"]
+    return Application(client_id=environ["AIRBYTE_CLIENT_ID"], client_secret=SecretStr(environ["AIRBYTE_CLIENT_SECRET"]))
 
 
-def secret_values(named: Collection[str] = ()) -> tuple[str, ...]:
+def secret_values() -> tuple[str, ...]:
     """What this process's variables hold in confidence: see :func:`include.config.confidential.confidential`."""
-    return confidential(os.environ, named)
+    return confidential(os.environ)

@@ -111,7 +111,7 @@ def bundles(environment: EnvironmentSettings, *, root: str, release: dict[str, s
         {
             "name": location.name,
             "classpath": "release_bundle.ReleaseBundle",
-            "kwargs": {"root": root, "releases": releases, "dags": list(location.dags), "release": release, "worker": {"service_account": location.worker}},
+            "kwargs": {"root": root, "releases": releases, "dags": " ".join(location.dags), "release": release, "service_account": location.worker},
         }
         for location in locations().values()
     ]

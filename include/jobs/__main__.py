@@ -50,11 +50,9 @@ def main(argv: list[str]) -> int:
     module: ModuleType = importlib.import_module(JOBS[argv[0]])
     parser = _Parser(prog=f"python -m include.jobs {argv[0]}", description=module.__doc__)
     parser.add_argument("--result", type=Path, required=True, help="where the JSON result is written")
-    parser.add_argument("--confidential", default="", help="variables that hold secrets and are not called so, divided by commas")
     parser.add_argument("--end-with-stdin", action="store_true", help="end when standard input does: whoever started this job is gone")
     module.add_arguments(parser)
     arguments = parser.parse_args(argv[1:])
-    register(secret_values(arguments.confidential.split(",")))
     if arguments.end_with_stdin:
         end_with_stdin()
     try:

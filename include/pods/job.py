@@ -5,7 +5,6 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass
 
-from include.config.confidential import is_secret_name
 from include.config.vocabulary import Profile
 from include.pods.secrets import LAKE_SECRETS, SecretRef
 
@@ -36,6 +35,4 @@ class JobSpec:
 
     def command(self, result: str, python: str = "python") -> list[str]:
         """The command line whose JSON result appears at ``result``."""
-        unlikely = ",".join(ref.variable for ref in self.secrets if ref.confidential and not is_secret_name(ref.variable))
-        told = ("--confidential", unlikely) if unlikely else ()
-        return [python, "-m", "include.jobs", self.job, "--result", result, *told, *self.arguments]
+        return [python, "-m", "include.jobs", self.job, "--result", result, *self.arguments]

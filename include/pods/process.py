@@ -37,7 +37,7 @@ class ProcessJob:
 
     def run(self) -> JobResult:
         """The job's result. Raises ``AirflowFailException`` for a permanent failure and ``JobError`` for one worth another try."""
-        mask(secret_values([ref.variable for ref in self.spec.secrets if ref.confidential]))
+        mask(secret_values())
         refuse_secrets(self.spec.job, self.spec.arguments)
         with tempfile.TemporaryDirectory(prefix="ol-job-") as folder:
             result = Path(folder) / "return.json"

@@ -11,19 +11,27 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any
 
+from include.config.confidential import is_secret_name
+
 
 @dataclass(frozen=True, order=True)
 class SecretRef:
     """Environment variable ``variable`` of the job comes from key ``key`` of the Kubernetes secret ``secret``.
 
     Where jobs are processes, the variable must be there when the platform starts. ``confidential`` is false for what lies beside a
-    secret without being one, such as a user's name, which may be read in logs.
+    secret without being one, such as a user's name, which may be read in logs. Everything else must be called what it is, since it is
+    by their names that processes know what to keep out of their logs. Raises ``ValueError``.
     """
 
     variable: str
     secret: str
     key: str
     confidential: bool = True
+
+    def __post_init__(self) -> None:
+        if self.confidential and not is_secret_name(self.variable) and not self.variable.endswith(("_URI", "_URL")):
+            allowed = "a name that says secret, such as FORUM_PASSWORD, LEARN_TOKEN, EDX_CLIENT_SECRET, or …_URI for an address with a password"
+            raise ValueError(f"variable of secret {self.secret}: found {self.variable!r}; allowed: {allowed}; or confidential=False for what may be read")
 
 
 # The password's variable has the prefix that makes dbt keep its value out of logs and artifacts.

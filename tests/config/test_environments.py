@@ -204,6 +204,7 @@ def test_production_runs_only_what_is_known_by_its_digest() -> None:
 
 
 def test_airbyte_application() -> None:
-    assert airbyte_application({"AIRBYTE_CLIENT_ID": "a", "AIRBYTE_CLIENT_SECRET": "b"}) == ("a", "b")
+    found = airbyte_application({"AIRBYTE_CLIENT_ID": "a", "AIRBYTE_CLIENT_SECRET": "b"})
+    assert (found.client_id, found.client_secret.get_secret_value()) == ("a", "b")
     with pytest.raises(ConfigError, match="AIRBYTE_CLIENT_SECRET"):
         airbyte_application({"AIRBYTE_CLIENT_ID": "a"})

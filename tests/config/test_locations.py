@@ -66,7 +66,7 @@ def test_bundles_of_a_cluster() -> None:
     found = bundles(read_environment(QA), root="/opt/platform", release={"OL_IMAGE_TAG": "t1"})
     assert [bundle["name"] for bundle in found] == ["platform", "openedx"]
     assert found[1]["kwargs"]["releases"] == "s3://object_store@ol-data-platform-qa/work/releases"
-    assert found[1]["kwargs"]["worker"] == {"service_account": "airflow-worker-openedx"}
+    assert found[1]["kwargs"]["service_account"] == "airflow-worker-openedx"
 
 
 # --- what a release brings with it --------------------------------------------------------------------------------------------------

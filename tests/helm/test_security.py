@@ -210,7 +210,7 @@ def test_a_worker_pod_holds_no_secret(defaults: Values) -> None:
 NEEDS = {
     "scheduler": {"connection", "fernet-key", "jwt-secret", "api-secret-key"},
     "apiServer": {"connection", "fernet-key", "jwt-secret", "api-secret-key", "object-store", "airbyte"},
-    "dagProcessor": {"connection", "fernet-key", "slack"},
+    "dagProcessor": {"connection", "fernet-key", "object-store", "slack"},
     "triggerer": {"connection", "fernet-key", "api-secret-key", "object-store", "airbyte"},
     "migrateDatabaseJob": {"migration"},
     "pgbouncer": {"users.txt"},
@@ -227,7 +227,9 @@ def test_every_secret_is_needed_and_documented(environment: str) -> None:
     used.add((values["data"]["metadataSecretName"], "connection"))
     exporter = values["pgbouncer"]["metricsExporterSidecar"]
     used |= {(exporter["statsSecretName"], exporter["statsSecretKey"]), (values["pgbouncer"]["configSecretName"], "users.txt")}
-    documented = {(name, key) for name, keys in read(PLATFORM_CHART / "values.yaml")["requiredSecrets"]["airflow"].items() for key in keys}
+    values = read(PLATFORM_CHART / "values.yaml")
+    documented = {(name, key) for name, keys in values["requiredSecrets"]["airflow"].items() for key in keys}
+    documented |= {(name, key) for name, keys in values["optionalSecrets"]["airflow"].items() for key in keys}
     assert used == documented
 
 

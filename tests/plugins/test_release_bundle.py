@@ -31,7 +31,7 @@ def storage(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 
 def bundle(image: Path, version: str | None = None, **settings: Any) -> ReleaseBundle:
-    wanted: dict[str, Any] = {"dags": ["ingest/*.py"], "release": {"OL_IMAGE_TAG": "t"}, **settings}
+    wanted: dict[str, Any] = {"dags": "ingest/*.py", "release": {"OL_IMAGE_TAG": "t"}, **settings}
     found = ReleaseBundle(name="here", root=str(image), releases=f"file://{image.parent}/releases", version=version, **wanted)
     found.initialize()
     return found

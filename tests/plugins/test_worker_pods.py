@@ -23,7 +23,7 @@ LOCATIONS = "AIRFLOW__SECRETS__BACKEND_KWARG__LOCATIONS"
 def configured(monkeypatch: pytest.MonkeyPatch) -> None:
     environment = read_environment({"OL_ENVIRONMENT": "qa", "OL_IMAGE_TAG": "t1"})
     found = bundles(environment, root="/opt/platform", release={})
-    found[1]["kwargs"]["worker"]["image"] = "ol-data-platform/airflow-openedx:t2"
+    found[1]["kwargs"]["image"] = "ol-data-platform/airflow-openedx:t2"
     monkeypatch.setenv("AIRFLOW__DAG_PROCESSOR__DAG_BUNDLE_CONFIG_LIST", json.dumps(found))
     monkeypatch.setattr("airflow.settings.pod_mutation_hook", airflow_local_settings.pod_mutation_hook, raising=False)
 

@@ -19,12 +19,19 @@ from urllib.parse import parse_qs
 import boto3
 import yaml
 from moto.moto_server.werkzeug_app import DomainDispatcherApplication, create_backend_app
-from werkzeug.serving import make_server
+from werkzeug.serving import WSGIRequestHandler, make_server
 
 ADMIN = "admin"
 KINDS = {"connections": "airflow.apache.org/connection-id", "variables": "airflow.apache.org/variable-key"}
 Environ = dict[str, Any]
 StartResponse = Callable[..., Any]
+
+
+class _Quiet(WSGIRequestHandler):
+    """Hundreds of requests a test are nobody's reading."""
+
+    def log_request(self, code: int | str = "-", size: int | str = "-") -> None:
+        pass
 
 
 class SecretServer:
@@ -37,7 +44,7 @@ class SecretServer:
         self.requests: list[str] = []
         self.allowed: dict[str, str] = {}
         """What each identity may read: the beginning of a path, or a namespace."""
-        self._server = make_server("127.0.0.1", 0, self, threaded=True)
+        self._server = make_server("127.0.0.1", 0, self, threaded=True, request_handler=_Quiet)
         self.port = self._server.server_port
         self._serve()
 
@@ -60,7 +67,7 @@ class SecretServer:
         try:
             yield
         finally:
-            self._server = make_server("127.0.0.1", self.port, self, threaded=True)
+            self._server = make_server("127.0.0.1", self.port, self, threaded=True, request_handler=_Quiet)
             self._serve()
 
     def __call__(self, environ: Environ, start_response: StartResponse) -> Iterable[bytes]:

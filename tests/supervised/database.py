@@ -45,9 +45,9 @@ def child(arguments: list[str], variables: dict[str, str], folder: Path, timeout
 
 
 def program(name: str, argument: str, variables: dict[str, str], folder: Path) -> dict[str, Any]:
-    """Runs a program of this folder, which gets one argument and prints one JSON object at its end."""
+    """Runs a program of this folder, which gets one argument and prints one JSON object at its end; ``output`` is what else it printed."""
     done = child([str(Path(__file__).with_name(name)), argument], variables, folder)
     logs = "".join(path.read_text(encoding="utf-8")[-4000:] for path in sorted(folder.glob("*.log")))
     assert done.returncode == 0, done.stderr[-4000:] + logs
     found: dict[str, Any] = json.loads(done.stdout.splitlines()[-1])
-    return found
+    return {"output": done.stderr + done.stdout[: done.stdout.rstrip().rfind("\n")], **found}
