@@ -10,7 +10,7 @@ UV = $(VENV)/uv/bin/uv
 LOCAL = $(PYTHON) -m include.local
 DBT = include/dbt/open_learning
 MANIFEST = $(DBT)/target/manifest.json
-IMAGES = airflow jobs dbt
+IMAGES = airflow jobs dbt openedx
 BUILD = docker build
 
 help: ## this list

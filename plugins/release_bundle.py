@@ -16,6 +16,7 @@ import io
 import json
 import os
 import shutil
+import sys
 import tarfile
 import tempfile
 from collections.abc import Iterator
@@ -74,7 +75,18 @@ class ReleaseBundle(BaseDagBundle):
                 self._show()
             else:
                 self._fetch(self.version)
+                self._come_first()
         super().initialize()
+
+    def _come_first(self) -> None:
+        """Lets this process import the release's code and not the image's, which may be on its path."""
+        loaded = getattr(sys.modules.get(CODE), "__path__", [])
+        if any(not Path(place).is_relative_to(self.path) for place in loaded):
+            raise AirflowException(
+                f"release {self.version} of location {self.name}: this process has imported {loaded[0]} already; two releases cannot be mixed"
+            )
+        if sys.path[0] != str(self.path):
+            sys.path.insert(0, str(self.path))
 
     def refresh(self) -> None:
         """Takes up what the image holds now. A release that could not be kept is not used: a run that began with it could not go on."""

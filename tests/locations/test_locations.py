@@ -59,7 +59,8 @@ def deployment(folder: Path, tag: str) -> dict[str, str]:
     """The variables of Airflow's containers that a deployment changes."""
     settings = read_environment({"OL_WORK_ROOT": f"file://{folder.parent}/work"})
     configured = bundles(settings, root=str(folder), release={"OL_IMAGE_TAG": tag})
-    return {"AIRFLOW__DAG_PROCESSOR__DAG_BUNDLE_CONFIG_LIST": json.dumps(configured), "OL_IMAGE_TAG": tag}
+    path = f"{folder}:{ROOT / 'plugins'}"  # as in the Airflow image
+    return {"AIRFLOW__DAG_PROCESSOR__DAG_BUNDLE_CONFIG_LIST": json.dumps(configured), "OL_IMAGE_TAG": tag, "PYTHONPATH": path}
 
 
 @pytest.fixture(scope="module")

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import shutil
+import sys
 import threading
+import types
 from pathlib import Path
 from typing import Any
 
@@ -27,6 +29,8 @@ def image(tmp_path: Path) -> Path:
 @pytest.fixture(autouse=True)
 def storage(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     monkeypatch.setattr(base, "get_bundle_storage_root_path", lambda: tmp_path / "storage")
+    monkeypatch.setattr(sys, "path", [*sys.path])
+    monkeypatch.delitem(sys.modules, "include", raising=False)  # a task's process has imported nothing of the repository yet
     return tmp_path / "storage"
 
 
@@ -75,6 +79,19 @@ def test_an_older_release_is_what_it_was(image: Path) -> None:
     assert (old.path / "release.json").read_text(encoding="utf-8") == '{"OL_IMAGE_TAG": "t"}'
     assert (new.path / "dags" / "ingest" / "a.py").read_text(encoding="utf-8") == "new"
     assert version_of(old) == version
+
+
+def test_an_older_release_imports_its_own_code(image: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    version = version_of(bundle(image))
+    (image / "include" / "x" / "code.py").write_text("new", encoding="utf-8")
+    monkeypatch.syspath_prepend(str(image))
+    old = bundle(image, version)
+    assert sys.path[0] == str(old.path)
+    mixed = types.ModuleType("include")
+    mixed.__path__ = [str(image / "include")]
+    monkeypatch.setitem(sys.modules, "include", mixed)
+    with pytest.raises(AirflowException, match=r"has imported .*/image/include already; two releases cannot be mixed"):
+        bundle(image, version)
 
 
 def test_the_images_own_release_needs_no_store(image: Path, storage: Path) -> None:

@@ -70,17 +70,24 @@ def returned(run_id: str, task_id: str) -> Any:
         return XComModel.deserialize_value(row)
 
 
+def deploy(variables: dict[str, str]) -> None:
+    """Makes this process, and what it starts, one of a deployment; its path is that of a process in the new image."""
+    before = os.environ["PYTHONPATH"].split(":")
+    os.environ |= variables
+    sys.path[:] = [sys.path[0], *os.environ["PYTHONPATH"].split(":"), *(place for place in sys.path[1:] if place not in before)]
+
+
 def main(deployments: list[dict[str, str]]) -> None:
     log = Path("dag-processor.log")
     told: dict[str, Any] = {}
-    os.environ |= deployments[0]
+    deploy(deployments[0])
     with dag_processor(log):
         told["dags"] = wait_for("the DAGs of both locations", lambda session: found if len(found := parsed(session)) >= 2 else None)
         errors = wait_for("the import error", lambda session: session.scalars(select(ParseImportError)).all())
         told["errors"] = [[error.bundle_name, error.filename, error.stacktrace.splitlines()[-1]] for error in errors]
     old = started_run("steady", "old")
     told["old"] = {"first": [run_task("steady", old, "first"), returned(old, "first")]}
-    os.environ |= deployments[1]
+    deploy(deployments[1])
     with dag_processor(log):
         before = told["dags"]["steady"][1]
         told["dags_after"] = wait_for("the second release", lambda session: found if (found := parsed(session))["steady"][1] != before else None)
