@@ -1,7 +1,7 @@
 # The platform on this machine. Needs Python 3.11 and make; everything else comes from PyPI and Maven Central.
 .POSIX:
 .SUFFIXES:
-.PHONY: help setup demo up down clean lake model status test test-faults test-kubernetes helm-check lint lock golden bench images setup-dev install manifest
+.PHONY: help setup demo up down clean lake model status test test-faults test-kubernetes helm-check lint lock golden bench images test-images setup-dev install manifest
 
 BASE_PYTHON = python3.11
 VENV = .venv
@@ -10,14 +10,16 @@ UV = $(VENV)/uv/bin/uv
 LOCAL = $(PYTHON) -m include.local
 DBT = include/dbt/open_learning
 MANIFEST = $(DBT)/target/manifest.json
-IMAGES = airflow jobs dbt
+DOMAIN = lane
+IMAGES = airflow jobs dbt openedx
 BUILD = docker build
+TEST_DATABASES = tests/kubernetes/images/databases
 
 help: ## this list
 	@sed -n -e 's/\$$\$$/$$/g' -e 's/^\([a-z-]*\):.*## /\1\t/p' Makefile | while IFS='	' read -r name text; do printf '  make %-10s %s\n' "$$name" "$$text"; done
 
-demo: setup manifest ## the whole lane once: sources, syncs, models, report; ends by itself
-	@$(LOCAL) demo
+demo: setup manifest ## the whole lane once: sources, syncs, models, report; ends by itself; make demo DOMAIN=openedx for Open edX
+	@$(LOCAL) demo --domain $(DOMAIN)
 
 up: setup manifest ## start everything in the background; prints the UI's address and login
 	@$(LOCAL) up
@@ -42,7 +44,7 @@ status: ## what runs
 test: lint ## lint, types, import rules and all tests
 	@$(PYTHON) -m pytest --ignore tests/faults/test_lane_kills.py --ignore tests/helm --ignore tests/kubernetes
 
-# takes addresses alone: KUBECONFIG, OL_IMAGE_TAG (the images' tag in that cluster), OL_CHART_SCHEMA (see helm-check)
+# takes addresses alone, from variables: docs/howto/test-on-kubernetes.md lists them
 test-kubernetes: setup-dev manifest helm-check ## the tests on a real cluster: make test-kubernetes KUBECONFIG=… OL_IMAGE_TAG=…
 	@$(PYTHON) -m pytest tests/kubernetes
 
@@ -77,6 +79,9 @@ lock: $(UV) ## resolve requirements*.in into requirements*.txt with hashes
 images: setup manifest ## build the images: make images TAG=2026.11.20-3f2a1c0
 	@test -n "$(TAG)" || { echo "which tag? for example: make images TAG=$$(date +%Y.%m.%d)-$$(git rev-parse --short HEAD)" >&2; exit 1; }
 	@for image in $(IMAGES); do $(BUILD) -f images/$$image/Dockerfile -t ol-data-platform/$$image:$(TAG) . || exit 1; done
+
+test-images: images ## build the images, and that of the databases which the tests on a cluster use
+	@$(BUILD) -f $(TEST_DATABASES)/Dockerfile -t ol-data-platform/test-databases:$(TAG) $(TEST_DATABASES)
 
 # Installed is what the stamp holds a copy of, so nothing is done while the lists stay as they are. Once the development
 # tools are there they stay: going back and forth between the two lists would install and remove them every time.

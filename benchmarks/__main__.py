@@ -13,7 +13,15 @@ from benchmarks.machine import Neighbours, as_json, describe, neighbours
 from benchmarks.options import Options
 from benchmarks.results import WIDE_SPREAD, Outcome
 
-WORKLOADS = {"P1": "benchmarks.p1_parse", "P2": "benchmarks.p2_latency", "P4": "benchmarks.p4_warehouse", "P18": "benchmarks.p18_loop"}
+WORKLOADS = {
+    "P1": "benchmarks.p1_parse",
+    "P2": "benchmarks.p2_latency",
+    "P4": "benchmarks.p4_warehouse",
+    "P7": "benchmarks.p7_course_archive",
+    "P14": "benchmarks.p14_bson",
+    "P16": "benchmarks.p16_sweep",
+    "P18": "benchmarks.p18_loop",
+}
 RESULTS = Path(__file__).parent / "results"
 
 

@@ -47,13 +47,16 @@ class Series:
 
 @dataclass(frozen=True)
 class Goal:
-    """What ours should not exceed: ``seconds``, or ``times`` the limit."""
+    """What ours should not exceed: ``seconds``, or ``times`` the limit; and at least ``ratio`` times the peer's speed where that is asked for."""
 
     seconds: float | None = None
     times: float | None = None
+    ratio: float | None = None
 
-    def met(self, ours: Series, limit: Series | None) -> bool:
+    def met(self, ours: Series, limit: Series | None, peer: Series | None = None) -> bool:
         """Whether the median keeps within the goal."""
+        if self.ratio is not None and (peer is None or peer.median < self.ratio * ours.median):
+            return False
         if self.seconds is not None:
             return ours.median <= self.seconds
         if self.times is None or limit is None:
@@ -63,7 +66,9 @@ class Goal:
     @property
     def text(self) -> str:
         """As it stands in a line."""
-        return f"{self.seconds:.1f}s" if self.seconds is not None else f"{self.times:.2f}×limit"
+        seconds = "" if self.seconds is None else f"{self.seconds:.1f}s" if self.seconds >= 1 else seconds_text(self.seconds)
+        bound = seconds or f"{self.times:.2f}×limit"
+        return bound if self.ratio is None else f"{bound},{self.ratio:g}×peer"
 
 
 @dataclass(frozen=True)
@@ -88,7 +93,7 @@ class Case:
         parts += [f"peer={self.peer.text}"] if self.peer else []
         parts += [f"limit={self.limit.text}"] if self.limit else []
         parts += [f"ratio={'>' if self.peer and self.peer.unfinished else ''}{self.ratio:.1f}"] if self.ratio is not None else []
-        parts += [f"goal={self.goal.text}", f"met={'yes' if self.goal.met(self.ours, self.limit) else 'no'}"] if self.goal else []
+        parts += [f"goal={self.goal.text}", f"met={'yes' if self.goal.met(self.ours, self.limit, self.peer) else 'no'}"] if self.goal else []
         notes = [*self.notes, *([f"peer: {self.peer.unfinished}"] if self.peer and self.peer.unfinished else []), *([noise] if noise else [])]
         return " ".join(parts) + (f" ({'; '.join(notes)})" if notes else "")
 
@@ -101,7 +106,7 @@ class Case:
             "limit": self.limit.to_json() if self.limit else None,
             "ratio": self.ratio,
             "goal": self.goal.text if self.goal else None,
-            "met": self.goal.met(self.ours, self.limit) if self.goal else None,
+            "met": self.goal.met(self.ours, self.limit, self.peer) if self.goal else None,
             "notes": list(self.notes),
         }
 

@@ -1,6 +1,7 @@
 """What every job promises: arguments in, structured log lines out, one JSON result, an exit code that says whether to try again.
 
-Exit 0 is done, 64 a permanent failure that no retry can mend, anything else transient.
+Exit 0 is done, 64 a permanent failure that no retry can mend, anything else transient. Secrets that the process registered with
+:mod:`include.redaction` reach neither its log nor its result.
 """
 
 from __future__ import annotations
@@ -13,6 +14,8 @@ from dataclasses import asdict, dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
+
+from include.redaction import redact, redacted
 
 PERMANENT_EXIT = 64
 TRANSIENT_EXIT = 75
@@ -54,7 +57,7 @@ class JobResult:
 
     def to_json(self) -> str:
         """One line of JSON."""
-        return json.dumps(asdict(self), sort_keys=True)
+        return json.dumps(redacted(asdict(self)), sort_keys=True)
 
     @classmethod
     def from_json(cls, text: str) -> JobResult:
@@ -91,10 +94,10 @@ class _JsonLines(logging.Formatter):
             "time": datetime.fromtimestamp(record.created, UTC).isoformat(timespec="milliseconds"),
             "level": record.levelname.lower(),
             "logger": record.name,
-            "event": record.getMessage(),
+            "event": redact(record.getMessage()),
         }
         if record.exc_info:
-            line["exception"] = self.formatException(record.exc_info)
+            line["exception"] = redact(self.formatException(record.exc_info))
         return json.dumps(line, ensure_ascii=False)
 
 

@@ -20,6 +20,8 @@ from asgiref.sync import sync_to_async
 POLL_SECONDS = 0.5
 ASK_BUILD_EVERY = 15.0
 """Seconds without news in the document after which the build's task is asked for its state, and between two such questions."""
+PATIENCE, ASK_STORE_EVERY = 300.0, 5.0
+"""Seconds for which a document that cannot be read is asked for again, and between two such attempts."""
 UNFINISHED = frozenset({None, "scheduled", "queued", "running", "restarting", "deferred", "up_for_retry", "up_for_reschedule"})
 FORGET_AFTER = 600.0
 Answer = TypeVar("Answer")
@@ -64,12 +66,13 @@ async def read_once(url: str) -> Reading:
 
 
 def _read(url: str) -> bytes | None:
+    store, path = fsspec.core.url_to_fs(url)
     try:
-        with fsspec.open(url, "rb") as stream:
-            data: bytes = stream.read()
-            return data
+        # in one request: opened as a file it would be looked at first, and refused when it has been replaced before it is read
+        data: bytes = store.cat_file(path)
     except FileNotFoundError:
         return None
+    return data
 
 
 class ModelsTrigger(BaseTrigger):
@@ -97,14 +100,14 @@ class ModelsTrigger(BaseTrigger):
             return
         asked = time.monotonic()
         while True:
-            reading = await read_once(self.progress)
+            reading = await self._reading()
             done = False
             if time.monotonic() - max(asked, 0.0 if cleared else reading.since) > ASK_BUILD_EVERY:
                 done = await self._build_done(known_for=ASK_BUILD_EVERY / 3)
                 asked = time.monotonic()
                 if done:  # its last words may be younger than what was read
                     await asyncio.sleep(POLL_SECONDS)
-                    reading = await read_once(self.progress)
+                    reading = await self._reading()
             document = reading.document
             if cleared and not done and document is not None and document["finished"]:
                 document = None  # the earlier build's; this one has not begun to write
@@ -115,6 +118,18 @@ class ModelsTrigger(BaseTrigger):
                 yield event
                 return
             await asyncio.sleep(POLL_SECONDS)
+
+    async def _reading(self) -> Reading:
+        """The document. A store that is away is asked again for a while: otherwise a moment without it would fail every model of the build."""
+        patience = time.monotonic() + PATIENCE
+        while True:
+            try:
+                return await read_once(self.progress)
+            except Exception as error:  # every store has errors of its own; what lasts is raised
+                if time.monotonic() > patience:
+                    raise
+                self.log.warning("the build's progress cannot be read, asking again: %s", error)
+                await asyncio.sleep(ASK_STORE_EVERY)
 
     def _event(self, document: dict[str, Any] | None, build_done: bool) -> TriggerEvent | None:
         """The task's end as the document tells it; ``None`` while there is more to come."""

@@ -2,6 +2,7 @@
 
 ``postgres``  PostgreSQL alone (0.6 s)
 ``lake``      PostgreSQL and Trino; with ``TRINO_HOST`` set, that Trino
+``mongodb``   PostgreSQL and MongoDB
 ``platform``  everything, a running Airflow included
 
 Each gives the same :class:`include.local.platform.Platform`, and sets the variables that clients of its parts read.
@@ -46,6 +47,12 @@ def postgres(platform_paths: Paths) -> Iterator[Platform]:
 def lake(postgres: Platform, platform_paths: Paths) -> Iterator[Platform]:
     """Trino and the catalog: ``lake.trino``; pyiceberg's variables are set."""
     yield from started(platform_paths, ("lake",))
+
+
+@pytest.fixture(scope="session")
+def mongodb(postgres: Platform, platform_paths: Paths) -> Iterator[Platform]:
+    """MongoDB: ``mongodb.mongodb_url``."""
+    yield from started(platform_paths, ("forum",))
 
 
 @pytest.fixture(scope="session")

@@ -6,28 +6,41 @@ The variables:
 ``OL_CLUSTER``             the cluster's own marker; production needs ``production`` here as well, so one wrong variable is not enough
 ``OL_SCHEMA_SUFFIX``       a developer's or a pull request's suffix for all schemas; required in branch, refused in production
 ``OL_IMAGE_TAG``           the commit's tag of the platform's own images; required where jobs are pods, since no tag would mean ``latest``
-``OL_IMAGE_DIGESTS``       what the tag meant when it was deployed: ``dbt=sha256:…,jobs=sha256:…``; required in production
+``OL_IMAGE_DIGESTS``       what the tag meant when it was deployed: ``dbt=sha256:…,jobs=sha256:…``; required in production. Both are those of the
+                           release where the code is one that a run keeps: ``release.json`` beside ``include`` holds them then
 ``OL_RUNTIME``             local only: ``pod`` runs jobs in a cluster instead of as processes, for a laptop with one and for the tests of pods
 ``OL_GRANULARITY``         overrides the number of tasks of the warehouse DAG (model, area)
 ``OL_WORK_ROOT``           overrides where runs keep their progress and artifacts (a folder or an ``s3://`` prefix)
 ``TRINO_CATALOG``          local only: the lake's catalog in a Trino that is somebody else's
 ``TRINO_HOST`` …           see :class:`LakeConnection`
+``OL_OPENEDX_URL`` …       local only: see :func:`local_service`
 ``AIRBYTE_CLIENT_ID`` …    see :func:`airbyte_application`
+``OPENEDX_CLIENT_ID`` …    see :func:`openedx_application`
+``MIT_LEARN_…``            see :func:`learn_settings`
+``WEBHOOK_OUTBOX_DSN``     see :func:`outbox_dsn`
+``FORUM_MONGODB_USERNAME`` … see :func:`forum_login`
 """
 
 from __future__ import annotations
 
+import json
 import os
 import re
 from collections.abc import Mapping
 from functools import cache
-from typing import Annotated, Literal
+from pathlib import Path
+from types import MappingProxyType
+from typing import Annotated, Literal, Self
+from urllib.parse import urlsplit
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, SecretStr, model_validator
 
+from include.config.confidential import confidential
 from include.config.errors import ConfigError, Problem
 from include.config.files import ROOT, UNITS, read_yaml, validate
 from include.config.vocabulary import Environment, Granularity, Layer, Runtime, WarehouseAfter
+
+RELEASED = frozenset({"OL_IMAGE_TAG", "OL_IMAGE_DIGESTS"})
 
 
 class _Model(BaseModel):
@@ -50,6 +63,28 @@ class Images(_Model):
 
     jobs: str
     dbt: str
+    openedx: str
+
+
+class Secrets(_Model):
+    """Where a cluster's Airflow finds connections and variables: ``plugins/platform_secrets.py``. Pods of jobs name Kubernetes secrets.
+
+    ``root`` is what all paths (AWS) or namespaces (Kubernetes) begin with; a code location has a part of its own below it. A value is
+    believed for ``cache_seconds``.
+    """
+
+    source: Literal["aws", "kubernetes"]
+    root: Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9/-]*[a-z0-9]$")]
+    region: str | None = None
+    cache_seconds: Annotated[int, Field(ge=0, le=900)] = 300
+
+    @model_validator(mode="after")
+    def _fits_the_source(self) -> Self:
+        if (self.source == "aws") != (self.region is not None):
+            raise ValueError("region: AWS has regions, for example: region: us-east-1; Kubernetes has none")
+        if self.source == "kubernetes" and "/" in self.root:
+            raise ValueError("root: namespaces begin with it; a slash cannot be in their names, for example: root: ol-secrets")
+        return self
 
 
 class Alerts(_Model):
@@ -70,6 +105,7 @@ class EnvironmentSettings(_Model):
     airbyte_connection: str
     work_root: str
     images: Images
+    secrets: Secrets
     alerts: Alerts
     pools: dict[str, Annotated[int, Field(gt=0)]]
     schema_suffix: str = ""
@@ -85,6 +121,14 @@ class EnvironmentSettings(_Model):
     def work(self) -> str:
         """``work_root``; a relative one lies in the repository."""
         return self.work_root if "://" in self.work_root else str(ROOT / self.work_root)
+
+    @property
+    def secrets_backend(self) -> tuple[str, dict[str, object]] | None:
+        """Class and arguments of Airflow's ``[secrets] backend``. ``None`` where jobs are processes: all secrets are in the environment there."""
+        if self.runtime is Runtime.PROCESS:
+            return None
+        arguments: dict[str, object] = {"source": self.secrets.source, "root": self.secrets.root, "cache_seconds": self.secrets.cache_seconds}
+        return "platform_secrets.PlatformSecrets", {**arguments, **({"region_name": self.secrets.region} if self.secrets.region else {})}
 
     def schema_for(self, layer: Layer) -> str:
         """The schema of one layer, with the developer's or pull request's suffix where there is one."""
@@ -165,8 +209,9 @@ def _image_digests(name: Environment, environ: Mapping[str, str]) -> dict[str, s
     return found
 
 
-def read_environment(environ: Mapping[str, str]) -> EnvironmentSettings:
+def read_environment(environ: Mapping[str, str], release: Mapping[str, str] = MappingProxyType({})) -> EnvironmentSettings:
     """The settings that a set of environment variables asks for. Raises ``ConfigError``; see the module's docstring."""
+    environ = {**environ, **release}
     name = _name(environ)
     path = UNITS / "environments.yml"
     data = read_yaml(path)
@@ -188,7 +233,18 @@ def read_environment(environ: Mapping[str, str]) -> EnvironmentSettings:
 @cache
 def current_environment() -> EnvironmentSettings:
     """The environment of this process, read once."""
-    return read_environment(os.environ)
+    return read_environment(os.environ, read_release())
+
+
+def read_release(root: Path = ROOT) -> dict[str, str]:
+    """The variables that a release brings with it; none for code that was not unpacked from one. Raises ``ConfigError``."""
+    path = root / "release.json"
+    if not path.exists():
+        return {}
+    data = json.loads(path.read_text(encoding="utf-8"))
+    if not isinstance(data, dict) or not data.keys() <= RELEASED or not all(isinstance(value, str) for value in data.values()):
+        raise ConfigError((Problem(path.name, "the file", repr(data), f"texts for {' and '.join(sorted(RELEASED))}"),))
+    return data
 
 
 def lake_connection(environ: Mapping[str, str] | None = None) -> LakeConnection:
@@ -219,10 +275,127 @@ def use_lake(address: LakeConnection) -> None:
     }
 
 
-def airbyte_application(environ: Mapping[str, str] | None = None) -> tuple[str, str]:
-    """Client id and secret that the local Airbyte accepts, from ``AIRBYTE_CLIENT_ID`` and ``AIRBYTE_CLIENT_SECRET``. Raises ``ConfigError``."""
+LOCAL_SERVICES = {
+    "openedx": ("OL_OPENEDX_URL", "http://openedx.local"),
+    "learn": ("OL_LEARN_URL", "http://learn.local"),
+    "mongodb": ("OL_MONGODB_URL", "mongodb://mongodb.local"),
+    "landing": ("OL_LANDING", "file:///landing"),
+}
+"""What ``{…}`` in a unit's local addresses stands for: the variable that the local platform sets, and what a DAG shows where it does not run."""
+
+
+def local_service(address: str, environ: Mapping[str, str] | None = None) -> str:
+    """An address of a unit file with ``{service}`` replaced by where that service of the local platform is. Raises ``ConfigError`` for an unknown one."""
     environ = os.environ if environ is None else environ
-    for name in ("AIRBYTE_CLIENT_ID", "AIRBYTE_CLIENT_SECRET"):
+    name, _, rest = address.removeprefix("{").partition("}")
+    if not address.startswith("{"):
+        return address
+    if name not in LOCAL_SERVICES:
+        raise _refuse("address", repr(address), "one of " + ", ".join(f"{{{known}}}" for known in LOCAL_SERVICES))
+    variable, elsewhere = LOCAL_SERVICES[name]
+    return environ.get(variable, elsewhere) + rest
+
+
+class Application(_Model):
+    """A client that may call somebody's API."""
+
+    client_id: str
+    client_secret: SecretStr
+
+
+def airbyte_application(environ: Mapping[str, str] | None = None) -> Application:
+    """The application that the local Airbyte accepts, from ``AIRBYTE_CLIENT_ID`` and ``AIRBYTE_CLIENT_SECRET``. Raises ``ConfigError``."""
+    name, secret = _application("AIRBYTE", "the credentials of the one application that may call the local Airbyte", environ)
+    return Application(client_id=name, client_secret=SecretStr(secret))
+
+
+def openedx_application(environ: Mapping[str, str] | None = None) -> tuple[str, str]:
+    """Client id and secret for one deployment's Open edX, from ``OPENEDX_CLIENT_ID`` and ``OPENEDX_CLIENT_SECRET``. Raises ``ConfigError``."""
+    return _application("OPENEDX", "the credentials of this platform's OAuth application at the deployment's Open edX", environ)
+
+
+def _application(prefix: str, allowed: str, environ: Mapping[str, str] | None) -> tuple[str, str]:
+    environ = os.environ if environ is None else environ
+    names = (f"{prefix}_CLIENT_ID", f"{prefix}_CLIENT_SECRET")
+    for name in names:
         if not environ.get(name):
-            raise _refuse(name, "nothing", "the credentials of the one application that may call the local Airbyte")
-    return environ["AIRBYTE_CLIENT_ID"], environ["AIRBYTE_CLIENT_SECRET"]
+            raise _refuse(name, "nothing", allowed)
+    return environ[names[0]], environ[names[1]]
+
+
+class WebhookKey(_Model):
+    """A key that signs webhooks: its id travels in a header, its secret never does."""
+
+    id: str
+    secret: SecretStr
+
+
+class LearnSettings(_Model):
+    """Where MIT Learn is told of new content, and the keys to sign with: the first signs, the second is tried when MIT Learn refuses the first."""
+
+    base_url: str
+    keys: tuple[WebhookKey, ...]
+
+
+def learn_settings(environ: Mapping[str, str] | None = None) -> LearnSettings:
+    """``MIT_LEARN_BASE_URL`` and ``MIT_LEARN_WEBHOOK_KEYS`` (see :func:`webhook_keys`). Raises ``ConfigError``.
+
+    The address is https, without user, query or fragment; on a laptop http will do.
+    """
+    environ = os.environ if environ is None else environ
+    found = environ.get("MIT_LEARN_BASE_URL", "")
+    schemes = {"https", "http"} if _name(environ) is Environment.LOCAL else {"https"}
+    try:
+        url = urlsplit(found)
+        plain = url.scheme in schemes and bool(url.hostname) and url.port != 0 and not set("@?#") & set(found)
+    except ValueError:
+        plain = False
+    if not plain:
+        allowed = f"an address of {' or '.join(sorted(schemes))} without user, query and fragment"
+        raise _refuse("MIT_LEARN_BASE_URL", repr(found) if found else "nothing", allowed, "MIT_LEARN_BASE_URL=https://api.learn.mit.edu")
+    return LearnSettings(base_url=found.rstrip("/"), keys=webhook_keys(environ))
+
+
+def webhook_keys(environ: Mapping[str, str] | None = None) -> tuple[WebhookKey, ...]:
+    """One or two ``<id>=<secret>`` from ``MIT_LEARN_WEBHOOK_KEYS``, apart by spaces or lines. Raises ``ConfigError``, which never shows a secret."""
+    environ = os.environ if environ is None else environ
+    entries = [entry.partition("=") for entry in environ.get("MIT_LEARN_WEBHOOK_KEYS", "").split()]
+    ids = [entry[0] for entry in entries]
+    known = all(re.fullmatch(r"[A-Za-z0-9_-]{1,64}", name) and len(secret) >= 16 for name, _, secret in entries)
+    if not known or len(set(ids)) != len(ids) or not 1 <= len(ids) <= 2:
+        lengths = ", ".join(f"an id of {len(name)} and a secret of {len(secret)} characters" for name, _, secret in entries) or "nothing"
+        allowed = "one or two <id>=<secret>, ids of letters, digits, _ and -, secrets of 16 characters or more, the one that signs first"
+        raise _refuse("MIT_LEARN_WEBHOOK_KEYS", lengths, allowed, "MIT_LEARN_WEBHOOK_KEYS='2026-11=… 2026-05=…'")
+    return tuple(WebhookKey(id=name, secret=SecretStr(secret)) for name, _, secret in entries)
+
+
+def outbox_dsn(environ: Mapping[str, str] | None = None) -> str:
+    """The PostgreSQL database of the webhooks' outbox, from ``WEBHOOK_OUTBOX_DSN``; libpq adds ``PGPASSWORD``. Raises ``ConfigError``."""
+    environ = os.environ if environ is None else environ
+    found = environ.get("WEBHOOK_OUTBOX_DSN", "")
+    if not re.match(r"postgres(ql)?://", found):
+        # not shown: an address may hold a password
+        told = f"{len(found)} characters that do not begin with postgresql://" if found else "nothing"
+        raise _refuse("WEBHOOK_OUTBOX_DSN", told, "the outbox's PostgreSQL database", "WEBHOOK_OUTBOX_DSN=postgresql://user@host:5432/webhooks")
+    return found
+
+
+def forum_login(environ: Mapping[str, str] | None = None) -> tuple[str, str] | None:
+    """User and password of the forum's MongoDB, from ``FORUM_MONGODB_USERNAME`` and ``FORUM_MONGODB_PASSWORD``; ``None`` for a server without login.
+
+    Raises ``ConfigError`` when only one of them is set.
+    """
+    environ = os.environ if environ is None else environ
+    names = ("FORUM_MONGODB_USERNAME", "FORUM_MONGODB_PASSWORD")
+    found = [environ.get(name, "") for name in names]
+    if not any(found):
+        return None
+    if not all(found):
+        missing = names[found.index("")]
+        raise _refuse(missing, "nothing", "both or neither of " + " and ".join(names))
+    return found[0], found[1]
+
+
+def secret_values() -> tuple[str, ...]:
+    """What this process's variables hold in confidence: see :func:`include.config.confidential.confidential`."""
+    return confidential(os.environ)

@@ -9,6 +9,7 @@ from typing import Any, TypeVar, get_args
 import yaml
 from pydantic import BaseModel, ValidationError
 
+from include.config.confidential import is_secret_name
 from include.config.errors import ConfigError, Problem
 
 UNITS = Path(__file__).resolve().parents[1] / "units"
@@ -70,7 +71,8 @@ def _problem(file: str, item: Any, model: type[BaseModel]) -> Problem:
     if item["type"] == "missing":
         return Problem(file, _dotted(location), "nothing", "a value: the key is required")
     if item["type"] == "extra_forbidden":
-        return Problem(file, _dotted(location), _short(found), "no such key; known here: " + ", ".join(_known_keys(model, location[:-1])))
+        shown = "a value that is not shown" if is_secret_name(str(location[-1])) else _short(found)
+        return Problem(file, _dotted(location), shown, "no such key; known here: " + ", ".join(_known_keys(model, location[:-1])))
     allowed = str(item.get("ctx", {}).get("expected") or item["msg"].removeprefix("Value error, "))
     # A rule about several keys begins its message with the one to change.
     key, colon, rest = allowed.partition(": ")

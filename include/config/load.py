@@ -12,10 +12,11 @@ from pydantic import BaseModel
 from include.config.environments import EnvironmentSettings
 from include.config.errors import ConfigError, Problem
 from include.config.files import UNITS, path_in_units, read_yaml, validate
+from include.config.openedx import LearnWebhooksUnit, OpenedxUnit
 from include.config.parsed import ParsedFolder, without_collection
 from include.config.units import AirbyteUnit, WarehouseUnit
 
-KINDS: dict[str, type[BaseModel]] = {"airbyte": AirbyteUnit}
+KINDS: dict[str, type[BaseModel]] = {"airbyte": AirbyteUnit, "openedx": OpenedxUnit}
 
 
 @dataclass(frozen=True)
@@ -45,12 +46,13 @@ def _named(path: Path, data: dict[str, Any]) -> dict[str, Any]:
 def load_units(kind: str, environment: EnvironmentSettings, root: Path = UNITS, *, wanted: str | None = None) -> tuple[tuple[Any, ...], tuple[BrokenUnit, ...]]:
     """All units of one kind that exist in this environment, sorted by id, and those that are broken.
 
-    ``wanted`` is the id of the one DAG whose unit is asked for: no other file is read then. Parse time uses both halves: a broken
+    ``wanted`` is the id of the one DAG whose unit is asked for (``<kind>__<file>``, or one of a unit's several, ``<kind>__<file>__<part>``): no
+    other file is read then. Parse time uses both halves: a broken
     unit becomes a diagnostic DAG. :func:`load_units_strictly` raises instead.
     """
     good: list[Any] = []
     broken: list[BrokenUnit] = []
-    paths = [path for path in sorted((root / kind).glob("*.yml")) if wanted in (None, _dag_id(kind, path))]
+    paths = [path for path in sorted((root / kind).glob("*.yml")) if wanted is None or f"{wanted}__".startswith(f"{_dag_id(kind, path)}__")]
     with without_collection():
         parsed = ParsedFolder(root / kind) if wanted is None else None
         for path in paths:
@@ -85,6 +87,12 @@ def load_warehouse_unit(root: Path = UNITS) -> WarehouseUnit:
     return validate(WarehouseUnit, _named(path, read_yaml(path)), path.name)
 
 
+def load_learn_webhooks_unit(root: Path = UNITS) -> LearnWebhooksUnit:
+    """The one ``learn_webhooks.yml``. Raises ``ConfigError``."""
+    path = root / "learn_webhooks.yml"
+    return validate(LearnWebhooksUnit, _named(path, read_yaml(path)), path.name)
+
+
 def load_airbyte_unit(unit_id: str, root: Path = UNITS) -> AirbyteUnit:
     """One Airbyte unit by its id. Raises ``ConfigError``, also when there is no such file."""
     path = root / "airbyte" / f"{unit_id}.yml"
@@ -96,4 +104,4 @@ def load_airbyte_unit(unit_id: str, root: Path = UNITS) -> AirbyteUnit:
 
 def exists_in(unit: Any, environment: EnvironmentSettings) -> bool:
     """Whether a unit exists in an environment: absent, not paused, where it does not."""
-    return environment.name in unit.connection.ids
+    return environment.name in unit.environments

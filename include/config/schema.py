@@ -16,6 +16,8 @@ from pydantic import BaseModel
 
 from include.config.environments import EnvironmentSettings
 from include.config.files import UNITS
+from include.config.locations import Location
+from include.config.openedx import LearnWebhooksUnit, OpenedxUnit
 from include.config.retired import Retired
 from include.config.units import AirbyteUnit, WarehouseUnit
 from include.config.vocabulary import Environment
@@ -28,8 +30,11 @@ def schemas() -> dict[str, dict[str, Any]]:
     """Every schema by the name of its file."""
     found = {
         "airbyte": _of_file(AirbyteUnit, "id"),  # the id is the file's stem
+        "openedx": _of_file(OpenedxUnit, "id"),
+        "learn_webhooks": _of_file(LearnWebhooksUnit, "id"),
         "warehouse": _of_file(WarehouseUnit, "id"),
         "environments": _environments(),
+        "locations": _locations(),
         "retired": _of_file(Retired),
     }
     return {f"{name}.schema.json": {"$schema": DIALECT, **schema} for name, schema in found.items()}
@@ -59,6 +64,13 @@ def _environments() -> dict[str, Any]:
         "additionalProperties": False,
         "$defs": dict(sorted(definitions.items())),
     }
+
+
+def _locations() -> dict[str, Any]:
+    """Any number of entries, by name."""
+    one = _of_file(Location, "name")
+    definitions = {**one.pop("$defs"), "Location": one}
+    return {"title": "Locations", "type": "object", "additionalProperties": {"$ref": "#/$defs/Location"}, "$defs": dict(sorted(definitions.items()))}
 
 
 def text_of(schema: dict[str, Any]) -> str:

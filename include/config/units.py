@@ -68,6 +68,11 @@ class AirbyteUnit(_Model):
         return self
 
     @property
+    def environments(self) -> frozenset[Environment]:
+        """Where the connection's DAG exists."""
+        return frozenset(self.connection.ids)
+
+    @property
     def dag_id(self) -> str:
         """``airbyte__<file stem>``."""
         return f"airbyte__{self.id}"

@@ -66,6 +66,7 @@ class Tier(IntEnum):
 class Cadence(StrEnum):
     """How often a unit runs. Minute 0, UTC, counted from midnight."""
 
+    HOURLY = "hourly"
     EVERY_6_HOURS = "every_6_hours"
     EVERY_12_HOURS = "every_12_hours"
     DAILY = "daily"
@@ -73,7 +74,7 @@ class Cadence(StrEnum):
     @property
     def cron(self) -> str:
         """The five-field cron expression, in UTC."""
-        return {"every_6_hours": "0 */6 * * *", "every_12_hours": "0 */12 * * *", "daily": "0 0 * * *"}[self.value]
+        return {"hourly": "0 * * * *", "every_6_hours": "0 */6 * * *", "every_12_hours": "0 */12 * * *", "daily": "0 0 * * *"}[self.value]
 
 
 class SyncMode(StrEnum):

@@ -9,7 +9,9 @@ from typing import Any
 from airflow.sdk import DAG, BaseOperator
 from airflow.sdk.exceptions import AirflowFailException
 
+from include.config.environments import secret_values
 from include.config.errors import ConfigError
+from include.pods.secrets import mask, without_secrets
 from include.policies import START_DATE
 
 
@@ -42,6 +44,8 @@ def build_broken_dag(dag_id: str, error: Exception) -> DAG:
         what, message = "This unit's configuration cannot be used", str(error)
     else:
         what, message = "The code that builds this DAG failed", "".join(traceback.format_exception(error)).rstrip()
+    mask(secret_values())  # an address with its password in a traceback would otherwise be read by whoever may see the DAG
+    message = without_secrets(message)
     with DAG(
         dag_id,
         schedule=None,

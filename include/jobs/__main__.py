@@ -3,20 +3,35 @@
 from __future__ import annotations
 
 import argparse
+import atexit
 import importlib
 import logging
 import sys
 from pathlib import Path
 from types import ModuleType
-from typing import NoReturn
+from typing import NoReturn, TextIO, cast
 
+from include.config.environments import secret_values
 from include.config.errors import ConfigError
 from include.contract import PERMANENT_EXIT, TRANSIENT_EXIT, PermanentError, TransientError, log_as_json_lines, write_result
 from include.jobs.parent import end_with_stdin
+from include.redaction import RedactingStream, register
 
 JOBS = {
-    "verify-raw": "include.jobs.raw.verify",
+    "course-export": "include.jobs.openedx.export.job",
+    "course-load": "include.jobs.openedx.courses.load",
+    "course-structure": "include.jobs.openedx.documents.job",
     "dbt-build": "include.jobs.warehouse.build",
+    "forum-dump": "include.jobs.openedx.forum.dump",
+    "forum-load": "include.jobs.openedx.forum.load",
+    "openedx-sweep": "include.jobs.openedx.sweep.job",
+    "tracking-logs": "include.jobs.openedx.tracking_logs.job",
+    "verify-raw": "include.jobs.raw.verify",
+    "webhook-dead-letters": "include.jobs.openedx.webhooks.dead_letters",
+    "webhook-deliver": "include.jobs.openedx.webhooks.deliver",
+    "webhook-enqueue": "include.jobs.openedx.webhooks.enqueue",
+    "webhook-mirror": "include.jobs.openedx.webhooks.mirror",
+    "webhook-replay": "include.jobs.openedx.webhooks.replay",
 }
 log = logging.getLogger("include.jobs")
 
@@ -28,12 +43,23 @@ class _Parser(argparse.ArgumentParser):
         self.exit(PERMANENT_EXIT, f"{self.prog}: {message}\n")
 
 
+def keep_secrets() -> None:
+    """From now on nothing that this process prints, logs or returns holds a secret that its environment gave it; tracebacks included."""
+    register(secret_values())
+    for name in ("stdout", "stderr"):
+        stream = RedactingStream(getattr(sys, name))
+        atexit.register(stream.finish)
+        setattr(sys, name, cast("TextIO", stream))
+
+
 def main(argv: list[str]) -> int:
     """Runs the job that ``argv`` names; see :mod:`include.contract` for the exit codes."""
+    keep_secrets()
     if not argv or argv[0] not in JOBS:
         print(f"job: found {argv[0] if argv else 'nothing'!r}; allowed: {', '.join(sorted(JOBS))}", file=sys.stderr)
         return PERMANENT_EXIT
     log_as_json_lines()
+    logging.getLogger("pyiceberg").setLevel(logging.WARNING)  # a line for each access to a file
     module: ModuleType = importlib.import_module(JOBS[argv[0]])
     parser = _Parser(prog=f"python -m include.jobs {argv[0]}", description=module.__doc__)
     parser.add_argument("--result", type=Path, required=True, help="where the JSON result is written")

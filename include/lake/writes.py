@@ -1,11 +1,12 @@
 """Writes that can be repeated: every one carries a run key, and a second write under a key commits nothing.
 
-====================== ==================================================================== ==========================================
-:func:`append_once`    adds rows                                                            beside other appends and overwrites
-:func:`merge`          adds new rows and replaces changed ones, by key                      planned again after every conflict
-:func:`overwrite`      replaces all rows                                                    last commit wins whole
+=========================== =============================================================== ==========================================
+:func:`append_once`         adds rows                                                       beside other appends and overwrites
+:func:`merge`               adds new rows and replaces changed ones, by key                 planned again after every conflict
+:func:`overwrite`           replaces all rows                                               last commit wins whole
 :func:`overwrite_partition` replaces the rows that a filter names                           last commit wins whole, never a mix
-====================== ==================================================================== ==========================================
+:func:`replace_by_files`    the same, by data files that other processes have written       last commit wins whole, never a mix
+=========================== =============================================================== ==========================================
 
 A run key names one run's output in one table, for example ``airbyte__xpro:scheduled__2026-11-20T06:00:00``; the rules are in
 :mod:`include.lake.runkeys`, the commit itself in :mod:`include.lake.commits`. Data is an Arrow table or a reader of batches; it is
@@ -15,7 +16,7 @@ moment leaves at most files that no snapshot names, which maintenance removes.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
 import pyarrow as pa
 import pyarrow.compute as pc
@@ -28,11 +29,21 @@ from pyiceberg.table import Table
 
 from include.lake import runkeys
 from include.lake.commits import PATIENCE, Change, CommitConflictError, WriteResult, commit_keyed
-from include.lake.files import read_file, rows_of, write_files
+from include.lake.files import delete_files, read_file, rows_of, write_files
 from include.lake.fitting import Data, Fitter, SchemaMismatchError, add_missing_columns, table_name
 from include.lake.merges import merge
 
-__all__ = ["CommitConflictError", "SchemaMismatchError", "WriteResult", "append_once", "merge", "overwrite", "overwrite_partition"]
+__all__ = [
+    "CommitConflictError",
+    "SchemaMismatchError",
+    "WriteResult",
+    "append_once",
+    "merge",
+    "overwrite",
+    "overwrite_partition",
+    "replace_by_files",
+    "written",
+]
 
 
 def append_once(table: Table, data: Data, run_key: str, *, evolve: bool = False, patience: float = PATIENCE) -> WriteResult:
@@ -54,26 +65,63 @@ def overwrite(table: Table, data: Data, run_key: str, *, evolve: bool = False, p
 
 
 def overwrite_partition(
-    table: Table, data: Data, where: str | BooleanExpression, run_key: str, *, evolve: bool = False, patience: float = PATIENCE
+    table: Table,
+    data: Data,
+    where: str | BooleanExpression,
+    run_key: str,
+    *,
+    unless: str | BooleanExpression | None = None,
+    evolve: bool = False,
+    patience: float = PATIENCE,
 ) -> WriteResult:
     """Replaces the rows that ``where`` names, for example ``"day = '2026-11-20'"``, by ``data`` in one commit.
 
     Files wholly inside the filter are dropped, others are rewritten without the rows in question, so the filter need not follow the
     table's partitions, only is fastest when it does. Two writers of one partition serialise: each replaces all that the other left.
-    Raises ``ValueError`` when a row of the data lies outside the filter, since the next overwrite would not remove it; otherwise as :func:`append_once`.
+    Nothing is replaced when the table holds a row that ``unless`` names, for example a newer version of the same rows: that is looked at in
+    the very snapshot that the commit replaces. Raises ``ValueError`` when a row of the data lies outside the filter, since the next overwrite
+    would not remove it; otherwise as :func:`append_once`.
     """
-    return _replace(table, data, parse(where) if isinstance(where, str) else where, run_key, evolve=evolve, patience=patience)
+    guard = parse(unless) if isinstance(unless, str) else unless
+    return _replace(table, data, parse(where) if isinstance(where, str) else where, run_key, unless=guard, evolve=evolve, patience=patience)
 
 
-def _replace(table: Table, data: Data, where: BooleanExpression, run_key: str, *, evolve: bool, patience: float) -> WriteResult:
+def replace_by_files(table: Table, files: Sequence[DataFile], where: str | BooleanExpression, run_key: str, *, patience: float = PATIENCE) -> WriteResult:
+    """Replaces the rows that ``where`` names by those of ``files``, which :class:`include.lake.files.PartitionWriter` wrote beforehand.
+
+    Every row of the files must lie inside the filter: that is the writer's partition. The files are removed when they turn out not to be
+    needed, because the key is known or other writers stayed faster. Otherwise as :func:`overwrite_partition`.
+    """
+    runkeys.check_key(run_key)
+    own, filter_ = tuple(files), parse(where) if isinstance(where, str) else where
+    return commit_keyed(table, run_key, lambda current: _replacement(current, own, filter_), own=own, patience=patience)
+
+
+def written(table: Table, run_key: str) -> WriteResult | None:
+    """What a write under the key has done already, or nothing: asked before work that would be in vain. Refreshes ``table``."""
+    return _known(table, run_key)
+
+
+def _replace(
+    table: Table, data: Data, where: BooleanExpression, run_key: str, *, evolve: bool, patience: float, unless: BooleanExpression | None = None
+) -> WriteResult:
     if known := _known(table, run_key):
         return known
+    if unless is not None and _holds(table, unless):
+        return WriteResult(table.metadata.current_snapshot_id, 0, 0, committed=False)
     files = tuple(write_files(table, _inside(table, _fitted(table, data, evolve), where)))
 
     def plan(current: Table) -> Change | None:
-        return _replacement(current, files, where)
+        return None if unless is not None and _holds(current, unless) else _replacement(current, files, where)
 
-    return commit_keyed(table, run_key, plan, own=files, patience=patience)
+    result = commit_keyed(table, run_key, plan, own=files, patience=patience)
+    if not result.committed:  # what came first has its own files
+        delete_files(table.io, files)
+    return result
+
+
+def _holds(table: Table, rows: BooleanExpression) -> bool:
+    return bool(table.scan(row_filter=rows, limit=1).to_arrow().num_rows)
 
 
 def _known(table: Table, run_key: str) -> WriteResult | None:

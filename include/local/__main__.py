@@ -75,9 +75,17 @@ def status(paths: Paths) -> None:
         raise SystemExit(1)
 
 
-def demo(paths: Paths, scale: float | None = None) -> int:
-    """Run the whole lane once: sources, syncs, models, checked reports. Ends by itself; what it started ends with it."""
-    from include.local import demo as lane  # brings pyarrow and Trino's client, which the other commands need not wait for
+DOMAINS = ("lane", "openedx")
+
+
+def demo(paths: Paths, domain: str, scale: float | None = None) -> int:
+    """Run a domain once: the lane (sources, syncs, models, checked reports), or Open edX. Ends by itself; what it started ends with it."""
+    # these bring pyarrow and Trino's client, which the other commands need not wait for
+    if domain == "openedx":
+        from include.local import openedx_demo
+
+        return openedx_demo.demo(scale or openedx_demo.SCALE, paths)
+    from include.local import demo as lane
 
     return lane.demo(scale or lane.SCALE, paths)
 
@@ -94,11 +102,12 @@ def main(arguments: list[str] | None = None) -> int:
         commands.add_parser(name, help=function.__doc__)
     scaled = commands.add_parser("demo", help=demo.__doc__)
     scaled.add_argument("--scale", type=float, help="size of the sources when they are made; 1 is about 20,000 learners (default: 0.1)")
+    scaled.add_argument("--domain", choices=DOMAINS, default="lane", help="what is run (default: %(default)s)")
     chosen = parser.parse_args(arguments)
     paths = Paths(state=chosen.state.resolve())
     try:
         if chosen.command == "demo":
-            return demo(paths, chosen.scale)
+            return demo(paths, chosen.domain, chosen.scale)
         COMMANDS[chosen.command](paths)
     except (ServiceError, FetchError, ConfigError) as error:
         _say(str(error))

@@ -12,13 +12,14 @@ import sys
 import time
 import urllib.error
 import urllib.request
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from datetime import datetime
 from typing import Any
 
 import psycopg
 from psycopg import sql
 
+from include.config.pools import Pool
 from include.local.airbyte import Airbyte
 from include.local.airflow_api import AirflowApi
 from include.local.paths import Paths, write_private
@@ -123,11 +124,11 @@ class Airflow:
             *(component(name, health.of(name, began), grace=grace.get(name, 10)) for name in HEALTH),
         ]
 
-    def create_pools(self, pools: Mapping[str, int]) -> None:
+    def create_pools(self, pools: Iterable[Pool]) -> None:
         """The pools of the environment: a task that names a pool which is not there waits for ever, without a word."""
         api = AirflowApi(self.url, *self.login)
-        for name, slots in pools.items():
-            api.ensure_pool(name, slots, "from environments.yml")
+        for pool in pools:
+            api.ensure_pool(pool)
 
     # --- the metadata database -------------------------------------------------------------------
 

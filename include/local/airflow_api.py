@@ -8,6 +8,8 @@ from typing import Any
 
 import httpx
 
+from include.config.pools import Pool
+
 TERMINAL = frozenset({"success", "failed"})
 PAGE = 100
 
@@ -89,15 +91,16 @@ class AirflowApi:
         """Lets a DAG run."""
         self.call("PATCH", f"/dags/{dag_id}", json={"is_paused": False})
 
-    def ensure_pool(self, name: str, slots: int, description: str) -> None:
+    def ensure_pool(self, pool: Pool) -> None:
         """Makes a pool, or gives an existing one its size."""
-        body = {"slots": slots, "description": description, "include_deferred": False}
-        if self.call("POST", "/pools", json={"name": name, **body}, allow=(409,)) is None:
-            self.call("PATCH", f"/pools/{name}", json={"pool": name, **body}, update_mask="slots")
+        body = {"slots": pool.slots, "description": pool.description, "include_deferred": pool.include_deferred}
+        if self.call("POST", "/pools", json={"name": pool.name, **body}, allow=(409,)) is None:
+            self.call("PATCH", f"/pools/{pool.name}", json={"pool": pool.name, **body}, update_mask="slots")
 
-    def trigger(self, dag_id: str, conf: dict[str, Any] | None = None) -> str:
-        """Starts a run without a logical date; its id."""
-        return str(self.call("POST", f"/dags/{dag_id}/dagRuns", json={"logical_date": None, "conf": conf or {}})["dag_run_id"])
+    def trigger(self, dag_id: str, conf: dict[str, Any] | None = None, *, partition_key: str | None = None) -> str:
+        """Starts a run without a logical date, of a partition where one is named; its id."""
+        body = {"logical_date": None, "conf": conf or {}, **({"partition_key": partition_key} if partition_key else {})}
+        return str(self.call("POST", f"/dags/{dag_id}/dagRuns", json=body)["dag_run_id"])
 
     def runs(self) -> list[Run]:
         """The newest runs of all DAGs, newest first."""

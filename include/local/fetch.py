@@ -1,16 +1,17 @@
-"""Trino from Maven Central: fetched once, checked against pinned SHA-256 sums, unpacked into the user's cache."""
+"""Java programs from Maven Central: fetched once, checked against pinned SHA-256 sums, kept in the user's cache."""
 
 from __future__ import annotations
 
 import contextlib
 import fcntl
 import hashlib
+import io
 import shutil
 import sys
 import tarfile
 import time
 import zipfile
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TextIO
@@ -42,6 +43,25 @@ class Artifact:
 TRINO_VERSION = "476"
 SERVER = Artifact("trino-server-core", "tar.gz", TRINO_VERSION, "0f388f9967c177ae70a47c099082fc95387f0c3cb96d8000d1d41fc3a5223158")
 ICEBERG = Artifact("trino-iceberg", "zip", TRINO_VERSION, "99edba5b491ed94d599aeb61e0794272d3569d8b563f3bb8569e8a49daa87b6c")
+
+
+# A MongoDB server in Java: the wire protocol, with documents in a file of H2. Its main program knows one port only, so Rhino starts it with ours.
+MONGO_VERSION, NETTY_VERSION = "1.47.0", "4.2.2.Final"
+MONGO = (
+    Artifact("mongo-java-server-core", "jar", MONGO_VERSION, "9a34c9ad6ac6261906295481838256033ec1efc8c93a3e3828e5d47a006b0bd4", "de.bwaldvogel"),
+    Artifact("mongo-java-server-h2-backend", "jar", MONGO_VERSION, "58ca6760a25f8a05adfe8a0f7a8a042ca22bd472869028755931507cdce20e71", "de.bwaldvogel"),
+    Artifact("h2", "jar", "2.3.232", "8dae62d22db8982c3dcb3826edb9c727c5d302063a67eef7d63d82de401f07d3", "com.h2database"),
+    Artifact("netty-buffer", "jar", NETTY_VERSION, "4820eeb2d3db269b20b30711e3d7d21979664249aaf10fc67f90dee935810747", "io.netty"),
+    Artifact("netty-codec-base", "jar", NETTY_VERSION, "76987614ccb2fda7d3292b69ba5b61351f30e91bf5c7d8fa4b51bc32c9f67456", "io.netty"),
+    Artifact("netty-common", "jar", NETTY_VERSION, "5d022f3acad74cb0f195f60213500a4000d1340e5e941edaf1a0e756686b9bae", "io.netty"),
+    Artifact("netty-handler", "jar", NETTY_VERSION, "d4ef582c78125457baa0cfa52992b5fb1bb9172d1a2c03b726e8b26e17d3fe2c", "io.netty"),
+    Artifact("netty-resolver", "jar", NETTY_VERSION, "fa7841ffe2e39d52251814fb8560d6936b10ae7c67453ee50426b83fd5170ba0", "io.netty"),
+    Artifact("netty-transport", "jar", NETTY_VERSION, "116d766a1af4722fe76a4cdaed969644985d44e08ec1337d2dbab697dd109603", "io.netty"),
+    Artifact("netty-transport-native-unix-common", "jar", NETTY_VERSION, "aa8821a7ea2ca47f62740bd1f37d67deb97824cc77e76dde6ae2c439a923fc9d", "io.netty"),
+    Artifact("slf4j-api", "jar", "2.0.17", "7b751d952061954d5abfed7181c1f645d336091b679891591d63329c622eb832", "org.slf4j"),
+    Artifact("slf4j-nop", "jar", "2.0.17", "3716f83649ec66161a2edefd4f49df34d1dd1c51cdcf941996c6987260f0a829", "org.slf4j"),
+    Artifact("rhino", "jar", "1.7.15.1", "f3520a0e2e22d550f1216a456be233eb5385bf08e3219407dece7a16369eb38f", "org.mozilla"),
+)
 
 
 @contextlib.contextmanager
@@ -101,6 +121,29 @@ def trino_home(cache: Path, *, repository: str = CENTRAL, out: TextIO = sys.stde
         unpacked = _unpack(server, iceberg, archives, staging)
         unpacked.replace(home)
         shutil.rmtree(staging)
+        shutil.rmtree(cache / "downloads")
+    return home
+
+
+def jars_home(cache: Path, name: str, artifacts: Sequence[Artifact], *, repository: str = CENTRAL, out: TextIO = sys.stderr) -> Path:
+    """A folder with exactly these jars, fetched when it is not there.
+
+    As :func:`trino_home`: complete or absent, checked, once for two callers. Raises ``FetchError``.
+    """
+    home = cache / f"{name}-{hashlib.sha256(''.join(artifact.sha256 for artifact in artifacts).encode()).hexdigest()[:12]}"
+    if home.is_dir():
+        return home
+    with locked(cache / "fetch.lock"):
+        if home.is_dir():
+            return home
+        out.write(f"fetching {name} ({len(artifacts)} jars, once; kept in {cache})\n")
+        fetched = [_fetch(artifact, cache / "downloads", repository, io.StringIO()) for artifact in artifacts]  # a second or two: no bars
+        staging = cache / "staging"
+        shutil.rmtree(staging, ignore_errors=True)
+        staging.mkdir(parents=True)
+        for jar in fetched:
+            jar.replace(staging / jar.name)
+        staging.replace(home)
         shutil.rmtree(cache / "downloads")
     return home
 

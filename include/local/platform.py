@@ -17,10 +17,13 @@ import psycopg
 
 from include.config.environments import EnvironmentSettings, LakeConnection, current_environment, lake_connection
 from include.config.errors import ConfigError, Problem
+from include.config.pools import pools_of
 from include.config.vocabulary import Environment
 from include.local.airbyte import Airbyte
 from include.local.airflow import Airflow
 from include.local.engine import CATALOG_DATABASE, USER, Engine, run_statement
+from include.local.mongodb import Mongodb
+from include.local.openedx import OpenEdx
 from include.local.paths import Paths, write_private
 from include.local.ports import Ports
 from include.local.postgres import Address, Postgres
@@ -28,17 +31,18 @@ from include.local.processes import Processes
 from include.local.programs import Service, ServiceError, identity_of
 from include.local.signals import signals_as_exit, uninterrupted
 
-Part = Literal["lake", "services", "airflow"]
-ALL: tuple[Part, ...] = ("lake", "services", "airflow")
+Part = Literal["lake", "services", "openedx", "forum", "airflow"]
+ALL: tuple[Part, ...] = ("lake", "services", "openedx", "forum", "airflow")  # what `make up` starts
+LANE: tuple[Part, ...] = ("lake", "services", "airflow")
 FILE_IO = "include.lake.storage.LakeFileIO"
 
 
 class Platform:
     """One local platform: starts and stops its programs and knows where they answer.
 
-    ``parts`` beside PostgreSQL, which is always there: ``lake`` (Trino), ``services`` (stand-ins for services that cannot run
-    locally), ``airflow``. With ``TRINO_HOST`` in the environment no Trino is started: that one is used, and pyiceberg's settings
-    are the caller's.
+    ``parts`` beside PostgreSQL, which is always there: ``lake`` (Trino), ``services`` and ``openedx`` (stand-ins for services that
+    cannot run locally: Airbyte; Open edX and MIT Learn), ``forum`` (a MongoDB), ``airflow``. With ``TRINO_HOST`` in the environment no
+    Trino is started: that one is used, and pyiceberg's settings are the caller's.
     """
 
     def __init__(self, paths: Paths | None = None, parts: Sequence[Part] = ALL, *, out: TextIO = sys.stderr) -> None:
@@ -50,7 +54,9 @@ class Platform:
         self._engine = Engine(self.paths, self.settings)
         self._external = self._external_trino()
         self._airbyte = Airbyte(self.paths)
+        self._openedx = OpenEdx(self.paths)
         self._airflow = Airflow(self.paths)
+        self._mongodb = Mongodb(self.paths)
 
     # --- addresses -------------------------------------------------------------------------------
 
@@ -84,6 +90,26 @@ class Platform:
         """Airbyte's public API, with ``/api/public/v1``."""
         return self._airbyte.url
 
+    @property
+    def mongodb_url(self) -> str:
+        """The MongoDB in which the forum lies."""
+        return self._mongodb.url
+
+    @property
+    def landing(self) -> str:
+        """The landing zone, as a URL."""
+        return self._openedx.landing
+
+    @property
+    def learn_url(self) -> str:
+        """MIT Learn's webhook receiver."""
+        return self._openedx.learn.url
+
+    @property
+    def airbyte_login(self) -> tuple[str, str]:
+        """Client id and secret of the one application that Airbyte's API knows."""
+        return self._airbyte.client_id, self._airbyte.client_secret
+
     def lake_environment(self) -> dict[str, str]:
         """Variables for clients of the lake: Trino's address, and pyiceberg's catalog unless Trino is somebody else's."""
         trino = self.trino
@@ -107,6 +133,10 @@ class Platform:
         found = self._common_environment()
         if "airflow" in self.parts:
             found |= self._airflow.environment(self.postgres, self._airbyte if "services" in self.parts else None)
+        if "openedx" in self.parts:
+            found |= self._openedx.environment(self.postgres)
+        if "forum" in self.parts:
+            found["OL_MONGODB_URL"] = self._mongodb.url
         return found
 
     def _common_environment(self) -> dict[str, str]:
@@ -142,7 +172,7 @@ class Platform:
         postgres = self._postgres.service(running=self._runs("postgres"))
         self.processes.start(postgres, attached=attached)
         seconds = self.processes.wait([postgres])
-        self._postgres.create_databases(CATALOG_DATABASE, *self._airbyte.databases, *self._airflow.databases)
+        self._postgres.create_databases(CATALOG_DATABASE, *self._airbyte.databases, *self._openedx.databases, *self._airflow.databases)
         self._choose_ports()
         services: list[Service] = []
         if "lake" in self.parts and not self._external:
@@ -151,6 +181,10 @@ class Platform:
             services.append(self._engine.service(self.postgres))
         if "services" in self.parts:
             services.append(self._airbyte.service(self.postgres, self._common_environment()))
+        if "openedx" in self.parts:
+            services += self._openedx.services(self.postgres, self._common_environment())
+        if "forum" in self.parts:
+            services.append(self._mongodb.service())
         if "airflow" in self.parts:
             environment = self.environment()
             migration = self._airflow.migration(self.postgres, environment)
@@ -164,7 +198,7 @@ class Platform:
         seconds |= {name: base + passed for name, passed in self.processes.wait(services).items()}
         self._check_lake()
         if "airflow" in self.parts:
-            self._airflow.create_pools(self.settings.pools)
+            self._airflow.create_pools(pools_of(self.settings))
         return seconds
 
     def _start_all(self, services: Sequence[Service], attached: bool) -> None:
@@ -173,11 +207,17 @@ class Platform:
 
     def _choose_ports(self) -> None:
         ports = Ports(self.paths.state / "ports.json")
-        programs = {"lake": ("trino", "trino"), "services": ("airbyte", "airbyte"), "airflow": ("airflow", "airflow-api-server")}
+        programs = {
+            "lake": {"trino": "trino"},
+            "services": {"airbyte": "airbyte"},
+            "openedx": {program: program for program in self._openedx.programs},
+            "forum": {"mongodb": "mongodb"},
+            "airflow": {"airflow": "airflow-api-server"},
+        }
         for part in self.parts:
-            port, program = programs[part]
-            if not self._runs(program):
-                ports.choose(port)
+            for port, program in programs[part].items():
+                if not self._runs(program):
+                    ports.choose(port)
 
     def _runs(self, name: str) -> bool:
         return self.processes.running(name) is not None
@@ -281,6 +321,11 @@ def _local_settings() -> EnvironmentSettings:
     if settings.name is not Environment.LOCAL:
         raise ConfigError((Problem("environment variables", "OL_ENVIRONMENT", settings.name.value, "local, for the platform on a laptop"),))
     return settings
+
+
+def lane_parts(paths: Paths | None = None) -> tuple[Part, ...]:
+    """What the main lane needs; everything, where everything runs already: other parts would mean other settings, and Airflow would start again."""
+    return ALL if Platform(paths, ()).processes.running("openedx") else LANE
 
 
 @contextlib.contextmanager

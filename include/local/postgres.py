@@ -14,7 +14,7 @@ import shutil
 import signal
 import subprocess
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from urllib.parse import quote
 
@@ -56,7 +56,7 @@ class Address:
     """Where PostgreSQL answers, and as whom."""
 
     port: int
-    password: str
+    password: str = field(repr=False)
     host: str = "127.0.0.1"
     user: str = USER
 

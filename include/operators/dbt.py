@@ -88,12 +88,12 @@ class DbtModels(BaseOperator):
 
 def read_progress(url: str) -> dict[str, Any] | None:
     """The progress document at a path or URL, ``None`` when there is none."""
+    store, path = fsspec.core.url_to_fs(url)
     try:
-        with fsspec.open(url, "rb") as stream:
-            data: dict[str, Any] = json.loads(stream.read())
-            return data
+        data: dict[str, Any] = json.loads(store.cat_file(path))  # in one request: it may be replaced at any moment
     except FileNotFoundError:
         return None
+    return data
 
 
 def progress_url(environment: EnvironmentSettings, dag_id: str) -> str:

@@ -16,7 +16,8 @@ RESULT_IN_POD = "/airflow/xcom/return.json"
 class JobSpec:
     """What is run: ``python -m include.jobs <job> <arguments>``, how large, from which image, with whose rights and secrets.
 
-    ``arguments`` may hold Jinja templates; ``image`` is a key of the environment's ``images``; ``domain`` names the service account.
+    ``arguments`` may hold Jinja templates; ``domain`` names the service account and belongs to one code location,
+    which says what image ``jobs`` or ``dbt`` is for its jobs.
     A ``long`` job takes minutes: nothing waits for its pod but the triggerer. For one of seconds, handing over would cost more than the wait.
     """
 

@@ -6,6 +6,7 @@ import asyncio
 import contextlib
 import json
 import logging
+import time
 from collections.abc import Iterator
 from datetime import datetime
 from typing import Any
@@ -14,17 +15,21 @@ import pendulum
 from airflow.providers.cncf.kubernetes.kubernetes_helper_functions import PodLaunchFailedException
 from airflow.providers.cncf.kubernetes.operators.pod import KubernetesPodOperator
 from airflow.providers.cncf.kubernetes.secret import Secret
+from airflow.providers.cncf.kubernetes.utils.container import container_is_completed
 from airflow.providers.cncf.kubernetes.utils.pod_manager import PodLaunchTimeoutException
 from airflow.providers.cncf.kubernetes.utils.xcom_sidecar import PodDefaults
 from airflow.sdk.exceptions import AirflowException, AirflowFailException
 from kubernetes.client import models as k8s
+from kubernetes.client.exceptions import ApiException
 
 from include.config.environments import EnvironmentSettings
+from include.config.locations import image_for
 from include.contract import PERMANENT_EXIT, JobResult, read_line
 from include.pods.failures import failure_of
 from include.pods.job import RESULT_IN_POD, JobSpec
 from include.pods.outcome import JobError, publish_results, raise_for_exit
 from include.pods.profiles import PROFILES
+from include.pods.secrets import refuse_secrets
 
 NAMESPACE = "ol-jobs"
 PRIORITY = "ol-batch"  # of the platform's chart: below what keeps Airflow running
@@ -32,13 +37,15 @@ LAKE_CONFIG = "ol-lake"  # a ConfigMap of the platform's chart: where Trino and 
 LAKE_KEYS = "lake-environment"  # a Secret of variables (keys of an object store, a catalog's address with its password), where pods have no identity
 LABELS = {"app.kubernetes.io/part-of": "ol-data-platform", "app.kubernetes.io/managed-by": "airflow"}
 NO_IMAGE = "Image cannot be pulled"  # the provider's words; it does not say them of a registry that is only busy
-SOON = 20  # seconds; a node that has to be made first takes minutes
+SOON = 20  # seconds in which a pod starts or not (a node that has to be made first takes minutes), and in which a long job may turn out to be short
 RUN_AS = 50000  # the user of every image of ours; a number, so that the kubelet can verify runAsNonRoot
 
 # a shell that sleeps; a namespace with a quota refuses containers without limits
 _SIDECAR = k8s.V1ResourceRequirements(
     requests={"cpu": "10m", "memory": "16Mi", "ephemeral-storage": "16Mi"}, limits={"cpu": "100m", "memory": "32Mi", "ephemeral-storage": "16Mi"}
 )
+# a shell that is a container's first process ignores TERM unless it is told, and its pod would stay for the whole grace period
+_UNTIL_TOLD = 'trap "exit 0" INT TERM; while true; do sleep 1; done;'
 
 
 def _restricted_pod() -> k8s.V1PodSecurityContext:
@@ -84,6 +91,14 @@ def _chain(error: BaseException) -> Iterator[BaseException]:
     yield error
 
 
+class _EndedError(Exception):
+    """The pod had ended before its wait was handed over; what it returned is published."""
+
+    def __init__(self, result: str) -> None:
+        super().__init__(result)
+        self.result = result
+
+
 class PlatformPodOperator(KubernetesPodOperator):
     """Runs one job in a pod of its own.
 
@@ -95,12 +110,13 @@ class PlatformPodOperator(KubernetesPodOperator):
     def __init__(self, *, spec: JobSpec, environment: EnvironmentSettings, publish_from: tuple[str, ...] = (), **kwargs: Any) -> None:
         self.spec = spec
         self.publish_from = publish_from
+        self._result: str | None = None
         command = spec.command(RESULT_IN_POD)
         scratch = k8s.V1Volume(name="scratch", empty_dir=k8s.V1EmptyDirVolumeSource(size_limit=PROFILES[spec.profile].disk))
         super().__init__(
             namespace=NAMESPACE,
             name=spec.job,
-            image=environment.image(spec.image),
+            image=image_for(environment, spec.domain, spec.image),
             image_pull_policy="IfNotPresent",  # images are named by digest or commit, so a present one is the right one
             cmds=command[:1],
             arguments=command[1:],
@@ -137,13 +153,16 @@ class PlatformPodOperator(KubernetesPodOperator):
         )
 
     def build_pod_request_obj(self, context: Any = None, **kwargs: Any) -> k8s.V1Pod:
-        """As the provider's, but the XCom sidecar has limits, and the job's own image: pinned as the job is, and on the node already.
+        """As the provider's, but the XCom sidecar has limits, ends on TERM, and has the job's own image: pinned as the job is, and on the node already.
 
-        The provider takes both from an Airflow connection only, and gives it an image of somebody else's.
+        The provider takes limits and image from an Airflow connection only, and gives it an image of somebody else's. A pod whose command
+        line holds a secret is not made at all.
         """
+        refuse_secrets(self.spec.job, self.arguments or ())
         pod = super().build_pod_request_obj(context, **kwargs)
         for container in pod.spec.containers:
             if container.name == PodDefaults.SIDECAR_CONTAINER_NAME:
+                container.command = ["sh", "-c", _UNTIL_TOLD]
                 container.resources = _SIDECAR
                 container.image = self.image
         return pod
@@ -154,32 +173,52 @@ class PlatformPodOperator(KubernetesPodOperator):
         Raises ``AirflowFailException`` for what another try cannot mend (the job's exit 64, an image that cannot be had) and
         ``JobError`` with the cluster's reason (out of memory, evicted, its node gone) for what it may.
         """
-        with self._causes():
-            data = super().execute(context)
+        try:
+            with self._causes():
+                data = super().execute(context)
+        except _EndedError as ended:
+            return ended.result
         return self._publish(context, data)
 
     def trigger_reentry(self, context: Any, event: dict[str, Any]) -> str:
         """As :meth:`execute`, from where the triggerer saw the pod end."""
-        with self._causes():
-            data = super().trigger_reentry(context, event)
-        return self._publish(context, data)
+        try:
+            with self._causes():
+                data = super().trigger_reentry(context, event)
+        except _EndedError as ended:  # it was to be handed over once more
+            return ended.result
+        self._result = self._publish(context, data)
+        return self._result
 
     def invoke_defer_method(self, last_log_time: Any = None, context: Any = None) -> None:
-        """As the provider's, but a pod that starts soon, or never, is known before the triggerer takes over.
+        """As the provider's, but a pod that starts soon or never, or ends soon, is known before the triggerer takes over.
 
-        Airflow takes a task whose trigger fires within one round of its scheduler for lost and starts it again, which an image that is
-        missing would bring about every time.
+        LocalExecutor's scheduler takes a task whose trigger fires within one of its rounds for lost and starts it again, which an image that is
+        missing would bring about every time. And what a worker hears itself needs no second worker.
         """
         if last_log_time is None and self.pod is not None:
-            wait = self.pod_manager.await_pod_start(pod=self.pod, schedule_timeout=SOON, startup_timeout=SOON, check_interval=1)
-            try:
-                asyncio.run(wait)
-            except PodLaunchTimeoutException:
-                self.log.info("the pod has not started within %s s; the triggerer waits on", SOON)
-            except PodLaunchFailedException:
-                self.process_pod_deletion(self.pod, reraise=False)
-                raise
+            self._watch_it_start(self.pod)
+        if self.in_cluster is None:  # a triggerer does not find out by itself, as a worker does
+            self.in_cluster = self.hook.is_in_cluster
         super().invoke_defer_method(last_log_time, context)
+        # it returns when the pod has ended, having called trigger_reentry, and drops what that returned
+        raise _EndedError(self._result or "")
+
+    def _watch_it_start(self, pod: k8s.V1Pod) -> None:
+        wait = self.pod_manager.await_pod_start(pod=pod, schedule_timeout=SOON, startup_timeout=SOON, check_interval=1)
+        try:
+            asyncio.run(wait)
+        except PodLaunchTimeoutException:
+            self.log.info("the pod has not started within %s s; the triggerer waits on", SOON)
+            return
+        except PodLaunchFailedException:
+            self.process_pod_deletion(pod, reraise=False)
+            raise
+        until = time.monotonic() + SOON
+        with contextlib.suppress(ApiException):  # the pod is gone, or the API server is away: both are the triggerer's to say
+            while not container_is_completed(pod, self.base_container_name) and time.monotonic() < until:
+                time.sleep(1)
+                self.pod = pod = self.hook.get_pod(pod.metadata.name, pod.metadata.namespace)
 
     def _write_logs(self, pod: k8s.V1Pod, follow: bool = False, since_time: Any = None) -> None:  # type: ignore[override]
         """As the provider's, but formatted as the lines that a waiting worker streams."""

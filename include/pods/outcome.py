@@ -10,6 +10,7 @@ from airflow.sdk.exceptions import AirflowFailException
 
 from include.contract import PERMANENT_EXIT, JobResult, TransientError
 from include.lake.names import TableRef
+from include.pods.secrets import without_secrets
 
 
 class JobError(TransientError):
@@ -50,6 +51,7 @@ def publish(outlets: list[Any], outlet_events: Any, results: list[JobResult], li
             continue
         table, own_links = found
         extra = {"rows": table.rows, "bytes": table.bytes, "snapshot_id": table.snapshot_id, "seconds": table.seconds, "run_key": table.run_key}
-        outlet_events[outlet].extra = {**{key: value for key, value in extra.items() if value is not None}, **table.extra, "links": {**own_links, **links}}
+        known = {key: value for key, value in extra.items() if value is not None}
+        outlet_events[outlet].extra = without_secrets({**known, **table.extra, "links": {**own_links, **links}})
         kept.append(outlet)
     return kept

@@ -17,10 +17,12 @@ from typing import Any
 from airflow.sdk import BaseOperator
 from airflow.sdk.exceptions import AirflowFailException
 
+from include.config.environments import secret_values
 from include.config.files import ROOT
 from include.contract import JobResult, read_line
 from include.pods.job import JobSpec
 from include.pods.outcome import JobError, publish_results, raise_for_exit
+from include.pods.secrets import mask, refuse_secrets
 
 GRACE_SECONDS = 10
 
@@ -35,6 +37,8 @@ class ProcessJob:
 
     def run(self) -> JobResult:
         """The job's result. Raises ``AirflowFailException`` for a permanent failure and ``JobError`` for one worth another try."""
+        mask(secret_values())
+        refuse_secrets(self.spec.job, self.spec.arguments)
         with tempfile.TemporaryDirectory(prefix="ol-job-") as folder:
             result = Path(folder) / "return.json"
             command = [*self.spec.command(str(result), sys.executable), "--end-with-stdin"]

@@ -5,16 +5,21 @@ import threading
 import urllib.error
 import urllib.request
 from collections import Counter
+from datetime import datetime
 from http.server import ThreadingHTTPServer
 from pathlib import Path
 
+import bson
 import pytest
 import yaml
+from bson import Binary, Code, DatetimeMS, Decimal128, Int64, MaxKey, MinKey, ObjectId, Regex, Timestamp
 
 from benchmarks.airbyte_server import handler
 from benchmarks.connections import STAGED, STREAMS, api_answer, connections, manifest, unit_yaml, write_repository
+from benchmarks.forum_documents import documents
 from benchmarks.machine import cpu_seconds
 from benchmarks.p2_latency import _phases
+from benchmarks.p14_bson import CODEC
 from benchmarks.synthetic import AREAS, LEVELS, MODELS, STAGING, write_project
 from include.config.environments import read_environment
 from include.config.load import load_units_strictly
@@ -27,6 +32,35 @@ def test_connections_are_the_same_every_time_and_distinct() -> None:
     assert found[:10] == connections(10)
     assert found != connections(30, seed=1)
     assert len({connection.id for connection in found}) == 30
+
+
+def test_forum_documents_are_the_same_every_time_and_have_every_type_of_pymongo() -> None:
+    found = list(documents(4000))
+    assert found == list(documents(4000))
+    assert found[:10] == list(documents(10))
+    assert 600 < sum(map(len, found)) / len(found) < 650
+    kinds = {type(value) for raw in found for value in bson.decode(raw, CODEC).values()}
+    assert kinds >= {
+        float,
+        str,
+        dict,
+        list,
+        bytes,
+        Binary,
+        ObjectId,
+        bool,
+        datetime,
+        DatetimeMS,
+        type(None),
+        Regex,
+        Code,
+        int,
+        Int64,
+        Timestamp,
+        Decimal128,
+        MinKey,
+        MaxKey,
+    }
 
 
 def test_generated_units_are_units(tmp_path: Path) -> None:

@@ -41,6 +41,14 @@ def test_a_goal_is_met_by_the_median(ours: tuple[float, ...], goal: Goal, met: b
     assert f"met={'yes' if met else 'no'}" in case.line("P0")
 
 
+def test_a_goal_may_also_ask_for_a_ratio_to_the_peer() -> None:
+    goal = Goal(seconds=0.045, ratio=12)
+    assert Case(Series((0.04,)), Series((0.5,)), goal=goal).line("P7") == "P7 ours=0.040s peer=0.50s ratio=12.5 goal=0.045s,12×peer met=yes"
+    assert not goal.met(Series((0.04,)), None, Series((0.47,)))
+    assert not goal.met(Series((0.05,)), None, Series((5.0,)))
+    assert not goal.met(Series((0.04,)), None, None)
+
+
 def test_a_goal_relative_to_nothing_is_refused() -> None:
     with pytest.raises(ValueError, match="neither seconds nor a limit"):
         Goal(times=1.05).met(Series((1.0,)), None)

@@ -8,13 +8,13 @@ import pytest
 import yaml
 
 from include.config import environments
-from include.config.environments import LakeConnection, airbyte_application, current_environment, lake_connection, read_environment
+from include.config.environments import LakeConnection, airbyte_application, current_environment, lake_connection, openedx_application, read_environment
 from include.config.errors import ConfigError
 from include.config.files import ROOT, UNITS
 from include.config.vocabulary import Environment, Granularity, Layer, Runtime
 
 TAG = "2026.11.20-3f2a1c0"
-DIGESTS = "dbt=sha256:" + "0d" * 32 + ",jobs=sha256:" + "0f" * 32
+DIGESTS = "dbt=sha256:" + "0d" * 32 + ",jobs=sha256:" + "0f" * 32 + ",openedx=sha256:" + "0e" * 32
 # OL_ENVIRONMENT, OL_CLUSTER, OL_SCHEMA_SUFFIX (None: not set) → the environment, or the variable that is refused
 COMBINATIONS: tuple[tuple[str | None, str | None, str | None, str], ...] = (
     (None, None, None, "local"),
@@ -193,7 +193,7 @@ def test_images() -> None:
 
 @pytest.mark.parametrize("text", ["jobs", "jobs=latest", "jobs=sha256:12", "tools=sha256:" + "0f" * 32, "jobs=sha256:" + "0f" * 32 + ",dbt"])
 def test_a_digest_that_is_none_is_refused(text: str) -> None:
-    with pytest.raises(ConfigError, match=r"OL_IMAGE_DIGESTS: found .*; allowed: a digest for each of jobs, dbt"):
+    with pytest.raises(ConfigError, match=r"OL_IMAGE_DIGESTS: found .*; allowed: a digest for each of jobs, dbt, openedx"):
         read_environment({"OL_ENVIRONMENT": "qa", "OL_IMAGE_TAG": TAG, "OL_IMAGE_DIGESTS": text})
 
 
@@ -204,6 +204,14 @@ def test_production_runs_only_what_is_known_by_its_digest() -> None:
 
 
 def test_airbyte_application() -> None:
-    assert airbyte_application({"AIRBYTE_CLIENT_ID": "a", "AIRBYTE_CLIENT_SECRET": "b"}) == ("a", "b")
+    found = airbyte_application({"AIRBYTE_CLIENT_ID": "a", "AIRBYTE_CLIENT_SECRET": "b"})
+    assert (found.client_id, found.client_secret.get_secret_value()) == ("a", "b")
     with pytest.raises(ConfigError, match="AIRBYTE_CLIENT_SECRET"):
         airbyte_application({"AIRBYTE_CLIENT_ID": "a"})
+
+
+def test_openedx_application() -> None:
+    assert openedx_application({"OPENEDX_CLIENT_ID": "a", "OPENEDX_CLIENT_SECRET": "b"}) == ("a", "b")
+    for given in ({"OPENEDX_CLIENT_ID": "a"}, {"OPENEDX_CLIENT_ID": "a", "OPENEDX_CLIENT_SECRET": ""}):
+        with pytest.raises(ConfigError, match="OPENEDX_CLIENT_SECRET: found nothing"):
+            openedx_application(given)

@@ -25,7 +25,7 @@ def environment(name: Environment) -> EnvironmentSettings:
     if name is Environment.BRANCH:
         variables["OL_SCHEMA_SUFFIX"] = "pr_1"
     if name is Environment.PRODUCTION:
-        variables |= {"OL_CLUSTER": "production", "OL_IMAGE_DIGESTS": "dbt=sha256:" + "0d" * 32 + ",jobs=sha256:" + "0f" * 32}
+        variables |= {"OL_CLUSTER": "production", "OL_IMAGE_DIGESTS": "dbt=sha256:" + "0d" * 32 + ",jobs=sha256:" + "0f" * 32 + ",openedx=sha256:" + "0e" * 32}
     return read_environment(variables)
 
 

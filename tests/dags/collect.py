@@ -178,10 +178,14 @@ def _texts(value: Any, seen: set[int]) -> Iterator[str]:
 
 
 def _pods(dag: DAG) -> Iterator[tuple[str, dict[str, Any]]]:
-    """The pod of every task that runs as one, and that of one cleared waiting task: they differ in nothing but names."""
+    """The pod of every task that runs as one, those of tasks that run several, and that of one cleared waiting task: they differ in nothing but names."""
     for task in dag.tasks:
         if isinstance(task, KubernetesPodOperator):
             yield task.task_id, pod_of(task)
+        for name, spec in getattr(task, "jobs", {}).items():
+            part = importlib.import_module("include.pods.tasks").job_task(spec, task.environment, task_id=task.task_id)
+            if isinstance(part, KubernetesPodOperator):
+                yield f"{task.task_id}-{name}", pod_of(part)
     waiting = sorted((task for task in dag.tasks if hasattr(task, "rebuild")), key=lambda task: task.task_id)
     for task in waiting[:1]:
         rebuilding = importlib.import_module("include.pods.tasks").job_task(task.rebuild, task.environment, task_id=task.task_id)

@@ -21,7 +21,7 @@ from include.lake.manifest import MANIFEST
 
 FILES = sorted(path for path in (ROOT / "dags").rglob("*.py"))
 TAG = "2026.11.20-3f2a1c0"
-DIGESTS = {"dbt": "sha256:" + "0d" * 32, "jobs": "sha256:" + "0f" * 32}
+DIGESTS = {"dbt": "sha256:" + "0d" * 32, "jobs": "sha256:" + "0f" * 32, "openedx": "sha256:" + "0e" * 32}
 VERSION = {"OL_IMAGE_TAG": TAG, "OL_IMAGE_DIGESTS": ",".join(f"{key}={digest}" for key, digest in DIGESTS.items())}
 ENVIRONMENTS: dict[str, dict[str, str]] = {
     "local": {"OL_ENVIRONMENT": "local"},

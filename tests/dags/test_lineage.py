@@ -8,12 +8,23 @@ from typing import Any
 import pytest
 
 from include.config.environments import read_environment
-from include.config.load import load_units_strictly, load_warehouse_unit
+from include.config.load import load_learn_webhooks_unit, load_units_strictly, load_warehouse_unit
 from include.config.vocabulary import Layer
 from include.lake.manifest import Warehouse, load_warehouse
 from include.lake.names import TableRef, asset_uri, table_in
 from tests.dags.collected import ENVIRONMENTS, dags_of, settings_of
 from tests.dags.exceptions import SOURCES_WITHOUT_STREAM, STREAMS_WITHOUT_SOURCE
+
+# the raw tables of each of a deployment's DAGs
+OPENEDX_TABLES = {
+    "sweep": ("sweep__observations",),
+    "course": (
+        *(f"api__course_{name}" for name in ("structure", "blocks")),
+        *(f"course_xml__{name}" for name in ("metadata", "video", "blocks", "policies", "signatories", "static_assets")),
+    ),
+    "tracking_logs": ("tracking_logs",),
+    "forum": tuple(f"mongodb__forum__{name}" for name in ("contents", "users", "subscriptions")),
+}
 
 
 @pytest.fixture(scope="module")
@@ -67,6 +78,13 @@ def test_every_raw_table_is_made_by_its_unit_s_dag_alone(name: str) -> None:
         for unit in load_units_strictly("airbyte", settings)
         for stream in unit.streams
     }
+    for unit in load_units_strictly("openedx", settings):
+        for part, tables in OPENEDX_TABLES.items():
+            if part != "forum" or unit.sites[settings.name].forum:
+                expected |= {asset_uri(settings, table_in(settings, Layer.RAW, f"raw__{unit.id}__openedx__{table}")): {unit.dag_id(part)} for table in tables}
+    learn = load_learn_webhooks_unit()
+    if settings.name in learn.environments:
+        expected[asset_uri(settings, table_in(settings, Layer.RAW, "raw__openedx__learn__webhook_outbox"))] = {learn.id}
     assert {uri: dags for uri, dags in made.items() if TableRef.from_uri(uri).schema == settings.schema_for(Layer.RAW)} == expected
     assert expected or name == "branch"
 

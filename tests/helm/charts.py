@@ -24,7 +24,10 @@ HOW = (
     "(repository https://airflow.apache.org) and name the file: OL_CHART_SCHEMA=airflow/values.schema.json"
 )
 # Stand-ins of the infrastructure's addresses, each different, so that a rule tells which peer it means (RFC 5737: nobody's).
-ADDRESSES = {name: f"192.0.2.{16 * number}/28" for number, name in enumerate(("kubernetes", "postgres", "trino", "objectStore", "catalog", "airbyte", "slack"))}
+ADDRESSES = {
+    name: f"192.0.2.{16 * number}/28"
+    for number, name in enumerate(("kubernetes", "postgres", "trino", "objectStore", "catalog", "airbyte", "slack", "secrets"))
+}
 
 Values = dict[str, Any]
 

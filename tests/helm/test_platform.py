@@ -76,7 +76,11 @@ def test_an_unknown_key_is_refused() -> None:
 def test_every_object_lies_where_it_is_meant_to(environment: str) -> None:
     found = platform_objects(environment)
     assert {one["kind"] for one in found if "namespace" not in one["metadata"]} == {"Namespace", "PriorityClass"}
-    assert {one["metadata"].get("namespace") for one in found} == {None, RELEASE_NAMESPACE, NAMESPACE}
+    store = platform_values(environment)["secretStore"]
+    secrets = (
+        {f"{store['root']}-{location}" for location in ("shared", *platform_values(environment)["locations"])} if store["source"] == "kubernetes" else set()
+    )
+    assert {one["metadata"].get("namespace") for one in found} == {None, RELEASE_NAMESPACE, NAMESPACE, *secrets}
     keys = [(one["kind"], one["metadata"].get("namespace"), one["metadata"]["name"]) for one in found]
     assert len(keys) == len(set(keys))
     assert all(one["metadata"]["labels"]["app.kubernetes.io/part-of"] == "ol-data-platform" for one in found)
@@ -98,7 +102,8 @@ def test_the_namespace_of_jobs_is_restricted(environment: str) -> None:
     for mode in ("enforce", "audit", "warn"):
         assert labels[f"pod-security.kubernetes.io/{mode}"] == "restricted"
         assert re.fullmatch(r"v1\.\d+", labels[f"pod-security.kubernetes.io/{mode}-version"])
-    off = objects(merged(platform_deployed(environment), {"jobs": {"createNamespace": False}, "priorityClasses": {"create": False}}))
+    nothing = {"jobs": {"createNamespace": False}, "priorityClasses": {"create": False}, "secretStore": {"source": "aws"}}
+    off = objects(merged(platform_deployed(environment), nothing))
     assert {"Namespace", "PriorityClass"}.isdisjoint(one["kind"] for one in off)
 
 

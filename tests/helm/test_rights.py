@@ -4,31 +4,37 @@ from __future__ import annotations
 
 import pytest
 
+from include.config.environments import read_environment
+from include.config.locations import locations
 from include.pods.operator import NAMESPACE
 from tests.helm.charts import ADDRESSES, ENVIRONMENTS, RELEASE_NAMESPACE, Values, merged, objects, platform_deployed, platform_objects
 
 LAUNCH = {"create", "delete", "get", "list", "patch", "watch"}
+START_JOBS = {
+    f"{NAMESPACE}/pods": LAUNCH,
+    f"{NAMESPACE}/pods/log": {"get"},
+    f"{NAMESPACE}/pods/exec": {"create", "get"},
+    f"{NAMESPACE}/events": {"list", "watch"},
+}
 # account → namespace/resource → verbs, and nothing else
 RIGHTS = {
-    "airflow-scheduler": {
-        f"{RELEASE_NAMESPACE}/pods": LAUNCH,
-        f"{NAMESPACE}/pods": LAUNCH,
-        f"{NAMESPACE}/pods/log": {"get"},
-        f"{NAMESPACE}/pods/exec": {"create", "get"},
-        f"{NAMESPACE}/events": {"list", "watch"},
-    },
-    "airflow-worker": {
-        f"{NAMESPACE}/pods": LAUNCH,
-        f"{NAMESPACE}/pods/log": {"get"},
-        f"{NAMESPACE}/pods/exec": {"create", "get"},
-        f"{NAMESPACE}/events": {"list", "watch"},
-    },
+    "airflow-scheduler": {f"{RELEASE_NAMESPACE}/pods": LAUNCH, **START_JOBS},
+    "airflow-worker": START_JOBS,
+    **{location.worker: START_JOBS for location in locations().values()},
     "airflow-triggerer": {
         f"{NAMESPACE}/pods": {"delete", "get", "list", "watch"},
         f"{NAMESPACE}/pods/log": {"get"},
         f"{NAMESPACE}/events": {"list", "watch"},
     },
     "airflow-api-server": {f"{RELEASE_NAMESPACE}/pods": {"get", "list"}, f"{RELEASE_NAMESPACE}/pods/log": {"get"}},
+}
+
+
+# where secrets lie in Kubernetes: location → who may list them
+READERS = {
+    "shared": {"airflow-scheduler", "airflow-api-server", "airflow-triggerer", "airflow-worker-platform", "airflow-worker-openedx"},
+    "platform": {"airflow-scheduler", "airflow-triggerer", "airflow-worker-platform"},
+    "openedx": {"airflow-worker-openedx"},
 }
 
 
@@ -48,10 +54,30 @@ def rights(documents: list[Values]) -> dict[str, dict[str, set[str]]]:
 @pytest.mark.parametrize("environment", ENVIRONMENTS)
 def test_rights_are_exactly_these(environment: str) -> None:
     documents = platform_objects(environment)
-    assert rights(documents) == RIGHTS
+    expected = {account: dict(of) for account, of in RIGHTS.items()}
+    secrets = read_environment({"OL_RUNTIME": "pod", "OL_IMAGE_TAG": "t"}).secrets if environment == "local" else None
+    for location, readers in READERS.items() if secrets else ():
+        for account in readers:
+            expected[account][f"{secrets.root}-{location}/secrets"] = {"list"}
+    assert rights(documents) == expected
     assert {"ClusterRole", "ClusterRoleBinding"}.isdisjoint(one["kind"] for one in documents)
-    accounts = [one for one in documents if one["kind"] == "ServiceAccount"]
-    assert all(one["automountServiceAccountToken"] is False for one in accounts)
+
+
+@pytest.mark.parametrize("environment", ENVIRONMENTS)
+def test_accounts_and_their_tokens(environment: str) -> None:
+    accounts = {one["metadata"]["name"]: one.get("automountServiceAccountToken") for one in platform_objects(environment) if one["kind"] == "ServiceAccount"}
+    workers = {location.worker for location in locations().values()}
+    domains = {f"job-{domain}" for location in locations().values() for domain in location.domains}
+    assert accounts.keys() == workers | domains
+    assert {name for name, mounted in accounts.items() if mounted is not False} == workers, "a task starts pods of jobs; a job speaks to no Kubernetes"
+
+
+def test_a_location_reads_no_other_locations_secrets() -> None:
+    documents = platform_objects("local")
+    documents = [*documents, *(one for one in objects(merged(platform_deployed("local"), {"secretStore": {"readers": {"openedx": ["triggerer"]}}})))]
+    assert "ol-secrets-openedx/secrets" in rights(documents)["airflow-triggerer"], "a reader too many is found"
+    found = rights(platform_objects("local"))
+    assert {name for name in found["airflow-worker-openedx"] if name.endswith("/secrets")} == {"ol-secrets-openedx/secrets", "ol-secrets-shared/secrets"}
 
 
 # --- networks ---------------------------------------------------------------------------------------------------------------------
@@ -105,8 +131,8 @@ def test_edges_of_airflow(environment: str) -> None:
     out = without_dns(edges(documents, RELEASE_NAMESPACE, "egress"))
     assert {(one, port) for one, other, port in out if other == "postgres"} == {("pgbouncer", 5432), ("migration", 5432)}
     assert {one for one, other, _ in out if other == "pgbouncer"} == {"scheduler", "api-server", "dag-processor", "triggerer"}
-    assert {other for one, other, _ in out if one == "worker"} == {"api-server", "kubernetes", "objectStore", "airbyte"}
-    assert {other for one, other, _ in out if one == "dag-processor"} == {"pgbouncer", "slack"}
+    assert {other for one, other, _ in out if one == "worker"} == {"api-server", "kubernetes", "objectStore", "airbyte", "secrets"}
+    assert {other for one, other, _ in out if one == "dag-processor"} == {"pgbouncer", "objectStore", "slack", "secrets"}
     inside = {edge for edge in out if edge[1] not in ADDRESSES}
     assert inside == edges(documents, RELEASE_NAMESPACE, "ingress"), "what one may open, the other must accept"
 
@@ -115,7 +141,7 @@ def test_edges_of_jobs() -> None:
     documents = platform_objects("production")
     out = edges(documents, NAMESPACE, "egress")
     assert {other for _, other, port in out if port == 53} == {"kube-system"}
-    assert without_dns(out) == {(domain, name, 443) for domain in ("dbt", "lakehouse") for name in ("trino", "objectStore", "catalog")}
+    assert without_dns(out) == {(domain, name, 443) for domain in ("dbt", "lakehouse", "openedx") for name in ("trino", "objectStore", "catalog")}
     assert edges(documents, NAMESPACE, "ingress") == set()
 
 

@@ -206,12 +206,13 @@ def test_a_worker_pod_holds_no_secret(defaults: Values) -> None:
         assert {key for key, _ in walk(values["volumes"])}.isdisjoint({"secret", "projected"})
 
 
+OBJECT_STORE = {"AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY", "AWS_ENDPOINT_URL", "AWS_DEFAULT_REGION"}  # optional: where pods have no identity
 # The least each component needs: who decrypts connections, who signs what, who answers for connections.
 NEEDS = {
     "scheduler": {"connection", "fernet-key", "jwt-secret", "api-secret-key"},
     "apiServer": {"connection", "fernet-key", "jwt-secret", "api-secret-key", "object-store", "airbyte"},
-    "dagProcessor": {"connection", "fernet-key", "slack"},
-    "triggerer": {"connection", "fernet-key", "api-secret-key", "object-store", "airbyte"},
+    "dagProcessor": {"connection", "fernet-key", "object-store", "slack"},
+    "triggerer": {"connection", "fernet-key", "api-secret-key", "object-store", "airbyte", *OBJECT_STORE},
     "migrateDatabaseJob": {"migration"},
     "pgbouncer": {"users.txt"},
     "workers": set(),
@@ -227,7 +228,9 @@ def test_every_secret_is_needed_and_documented(environment: str) -> None:
     used.add((values["data"]["metadataSecretName"], "connection"))
     exporter = values["pgbouncer"]["metricsExporterSidecar"]
     used |= {(exporter["statsSecretName"], exporter["statsSecretKey"]), (values["pgbouncer"]["configSecretName"], "users.txt")}
-    documented = {(name, key) for name, keys in read(PLATFORM_CHART / "values.yaml")["requiredSecrets"]["airflow"].items() for key in keys}
+    chart = read(PLATFORM_CHART / "values.yaml")
+    listed = {**chart["requiredSecrets"]["airflow"], **chart["optionalSecrets"]["airflow"]}
+    documented = {(name, key) for name, keys in listed.items() for key in keys}
     assert used == documented
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import os
+import contextlib
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -19,14 +19,6 @@ from include.pods.operator import NAMESPACE
 MANAGER = "ol-tests"
 
 
-def variable(name: str, meaning: str) -> str:
-    """An address that these tests are given. Fails loudly without it: a tier that cannot run must not look as if it had."""
-    value = os.environ.get(name, "")
-    if not value:
-        pytest.fail(f"{name} is not set: it names {meaning}. See docs/howto/test-on-kubernetes.md", pytrace=False)
-    return value
-
-
 class Cluster:
     """A running Kubernetes, spoken to with the rights of ``KUBECONFIG``."""
 
@@ -34,7 +26,13 @@ class Cluster:
         self.kubeconfig = kubeconfig
         self._api = config.new_client_from_config(kubeconfig)
         self.core = client.CoreV1Api(self._api)
+        self.leases = client.CoordinationV1Api(self._api)
+        self._apps = client.AppsV1Api(self._api)
         self._dynamic = DynamicClient(self._api)
+
+    def new_core(self) -> client.CoreV1Api:
+        """A client with connections of its own, for a thread, a watch or a stream."""
+        return client.CoreV1Api(config.new_client_from_config(self.kubeconfig))
 
     def apply(self, documents: list[dict[str, Any]]) -> None:
         """Server-side apply, unknown fields refused. Raises ``ApiException`` with the server's words."""
@@ -59,9 +57,22 @@ class Cluster:
             except NotFoundError:
                 continue
 
+    def remove_namespaces(self, names: tuple[str, ...], seconds: float = 120.0) -> None:
+        """Deletes what is there of these with all that is in them, and waits until it is gone."""
+        for name in names:
+            with contextlib.suppress(ApiException):
+                self.core.delete_collection_namespaced_pod(name, grace_period_seconds=0)  # or they would take their time to end
+            with contextlib.suppress(ApiException):
+                self.core.delete_namespace(name)
+        self.wait_for(f"namespaces are left of {names}", lambda: not {one.metadata.name for one in self.core.list_namespace().items} & set(names), seconds)
+
     def pods(self, selector: str = "", namespace: str = NAMESPACE) -> list[client.V1Pod]:
         """The pods of a namespace."""
         return list(self.core.list_namespaced_pod(namespace, label_selector=selector).items)
+
+    def plain(self, model: Any) -> Any:
+        """A model of the client as the API's own JSON."""
+        return self._api.sanitize_for_serialization(model)
 
     def wait_for(self, what: str, condition: Callable[[], Any], seconds: float = 60.0) -> Any:
         """The first true answer of ``condition``. Fails the test after ``seconds``."""
@@ -71,6 +82,33 @@ class Cluster:
                 return found
             time.sleep(0.2)
         return pytest.fail(f"after {seconds:.0f} s: {what}")
+
+    def wait_for_deployments(self, namespace: str, names: list[str], seconds: float) -> None:
+        """Waits until all pods of these deployments are ready. Fails the test with what the others say of themselves."""
+        deadline = time.monotonic() + seconds
+        while waiting := [name for name in names if not self._is_ready(namespace, name)]:
+            if time.monotonic() > deadline:
+                pytest.fail(f"after {seconds:.0f} s not ready in {namespace}: {', '.join(waiting)}\n{self.troubles(namespace)}", pytrace=False)
+            time.sleep(0.5)
+
+    def _is_ready(self, namespace: str, name: str) -> bool:
+        found = self._apps.read_namespaced_deployment(name, namespace)
+        seen = found.status.observed_generation == found.metadata.generation
+        return bool(seen and found.status.ready_replicas == found.spec.replicas and found.status.updated_replicas == found.spec.replicas)
+
+    def troubles(self, namespace: str) -> str:
+        """What a namespace's unready pods and their containers say: for the message of a failed test."""
+        lines = [f"{event.involved_object.name}: {event.message}" for event in self.core.list_namespaced_event(namespace).items if event.type == "Warning"]
+        for pod in self.pods(namespace=namespace):
+            for status in [*(pod.status.init_container_statuses or ()), *(pod.status.container_statuses or ())]:
+                if status.ready or (status.state.terminated and status.state.terminated.exit_code == 0):
+                    continue
+                state = status.state.waiting or status.state.running or status.state.terminated
+                lines.append(f"{pod.metadata.name}/{status.name}: restarts {status.restart_count}, {state}")
+                for previous in (True, False):
+                    with contextlib.suppress(ApiException):
+                        lines.append(self.core.read_namespaced_pod_log(pod.metadata.name, namespace, container=status.name, tail_lines=20, previous=previous))
+        return "\n".join(lines[-40:])
 
     def create_pod(self, pod: dict[str, Any], *, dry_run: bool = False) -> str:
         """Empty when the API server takes the pod, else its refusal."""

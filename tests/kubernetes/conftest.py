@@ -1,22 +1,23 @@
-"""The tier on a real cluster. It takes addresses alone: ``KUBECONFIG`` and ``OL_IMAGE_TAG``."""
+"""The tier on a real cluster. It takes addresses alone; docs/howto/test-on-kubernetes.md lists them."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
-from pathlib import Path
-from typing import Any
 
 import pytest
 
-from benchmarks.repository import copy_code
 from include.local.airflow_api import AirflowApi
 from include.local.paths import Paths
-from include.local.platform import running_platform
+from include.local.platform import Platform, running_platform
 from include.pods.operator import NAMESPACE
-from tests.helm.charts import RELEASE_NAMESPACE, platform_objects
-from tests.kubernetes.cluster import Cluster, installed, variable
-
-DAGS = Path(__file__).parent / "dags"
+from tests.helm.charts import RELEASE_NAMESPACE
+from tests.kubernetes.addresses import ObjectStore, Service, Trino, variable
+from tests.kubernetes.airflow_cluster import AirflowCluster, Given, place_objects, running_airflow
+from tests.kubernetes.cluster import Cluster, installed
+from tests.kubernetes.lake import forget_the_lake
+from tests.kubernetes.node import Node, node
+from tests.kubernetes.services import SERVICES_NAMESPACE
+from tests.kubernetes.turn import turn
 
 
 @pytest.fixture(scope="session")
@@ -28,33 +29,52 @@ def cluster() -> Cluster:
 @pytest.fixture(scope="session")
 def image_tag() -> str:
     """The tag under which the cluster has the platform's images."""
-    return variable("OL_IMAGE_TAG", "the tag of ol-data-platform/{airflow,jobs,dbt} in the cluster (make images TAG=…)")
+    return variable("OL_IMAGE_TAG", "the tag of ol-data-platform/{airflow,jobs,dbt,test-databases} in the cluster (make images test-images TAG=…)")
 
 
 @pytest.fixture(scope="session")
-def place(cluster: Cluster) -> Iterator[str]:
-    """The namespace for job pods, made by the platform's own chart, with its quota, limits, service accounts and policies."""
-    namespace = {"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": RELEASE_NAMESPACE}}
-    objects = sorted(platform_objects("local"), key=lambda one: one["kind"] != "Namespace")
-    with installed(cluster, [namespace, *objects]):
-        cluster.apply([_secret("lake-credentials", {"trino-user": "ol", "trino-password": "not-used-without-tls"})])
-        cluster.wait_for("no default service account", lambda: cluster.core.list_namespaced_service_account(NAMESPACE).items)
-        yield NAMESPACE
-        cluster.core.delete_collection_namespaced_pod(NAMESPACE, grace_period_seconds=0)
+def sources(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Platform]:
+    """The application databases and the Airbyte stand-in, beside the cluster. It writes to the lake of ``TRINO_CATALOG``, which is empty at first."""
+    forget_the_lake(Trino.from_variables())
+    with running_platform(Paths(state=tmp_path_factory.mktemp("sources")), ("services",)) as platform:
+        yield platform
+        platform.check()
 
 
 @pytest.fixture(scope="session")
-def airflow(place: str, image_tag: str, cluster: Cluster, tmp_path_factory: pytest.TempPathFactory) -> Iterator[AirflowApi]:
-    """A real Airflow beside the cluster, with the DAGs of ``tests/kubernetes/dags``; its tasks run in pods."""
-    folder = tmp_path_factory.mktemp("pods")
-    code = copy_code(folder / "code", {path.name: path.read_text(encoding="utf-8") for path in DAGS.glob("*.py")})
-    with pytest.MonkeyPatch.context() as patch:
-        for name, value in {"OL_RUNTIME": "pod", "OL_IMAGE_TAG": image_tag, "KUBECONFIG": cluster.kubeconfig}.items():
-            patch.setenv(name, value)
-        with running_platform(Paths(root=code, state=folder / "state"), ("airflow",)) as platform:
-            yield AirflowApi(platform.airflow_url, *platform.airflow_login)
-            platform.check()
+def given(image_tag: str, sources: Platform) -> Given:
+    """What this session's deployment is told: the services beside the test, and a prefix of its own on the object store."""
+    airbyte = Service(sources.airbyte_url, *sources.airbyte_login)
+    return Given(image_tag, ObjectStore.from_variables(), Trino.from_variables(), airbyte)
 
 
-def _secret(name: str, values: dict[str, str]) -> dict[str, Any]:
-    return {"apiVersion": "v1", "kind": "Secret", "metadata": {"name": name, "namespace": NAMESPACE}, "stringData": values}
+@pytest.fixture(scope="session")
+def place(cluster: Cluster, given: Given) -> Iterator[str]:
+    """The namespaces, made by the platform's own chart, with quota, limits, service accounts, rights and policies."""
+    names = (NAMESPACE, RELEASE_NAMESPACE, SERVICES_NAMESPACE)
+    with turn(cluster.leases):
+        cluster.remove_namespaces(names)  # of a session that was killed
+        with installed(cluster, place_objects(given)):
+            cluster.wait_for("no default service account", lambda: cluster.core.list_namespaced_service_account(NAMESPACE).items)
+            yield NAMESPACE
+            cluster.remove_namespaces(names)
+
+
+@pytest.fixture(scope="session")
+def airflow_cluster(place: str, given: Given, cluster: Cluster, tmp_path_factory: pytest.TempPathFactory) -> Iterator[AirflowCluster]:
+    """The session's one Airflow in the cluster, with the platform's DAGs and those of ``tests/kubernetes/dags``."""
+    with running_airflow(cluster, given, tmp_path_factory.mktemp("chart")) as running:
+        yield running
+
+
+@pytest.fixture(scope="session")
+def airflow(airflow_cluster: AirflowCluster) -> AirflowApi:
+    """Its REST API."""
+    return airflow_cluster.api
+
+
+@pytest.fixture(scope="session")
+def cluster_node(place: str, cluster: Cluster, image_tag: str) -> Iterator[Node]:
+    """The node, for kills."""
+    with node(cluster, image_tag) as found:
+        yield found

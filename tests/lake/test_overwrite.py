@@ -8,7 +8,7 @@ from collections.abc import Callable
 import pyarrow as pa
 import pytest
 from pyiceberg.catalog import Catalog
-from pyiceberg.expressions import EqualTo
+from pyiceberg.expressions import BooleanExpression, EqualTo
 from pyiceberg.table import Table
 from pyiceberg.transforms import IdentityTransform
 
@@ -54,6 +54,41 @@ def test_no_rows_empty_the_partition(table: Table) -> None:
     assert overwrite_partition(table, sales("mon", "new", 0), "day = 'mon'", "run:1").replaced == 10
     assert counts(table) == {("tue", "old"): 10, (None, "old"): 10}
     assert not overwrite_partition(table, sales("mon", "new", 0), "day = 'mon'", "run:2").committed, "it is empty already"
+
+
+def test_nothing_is_replaced_when_the_table_holds_what_was_to_prevent_it(table: Table, catalog: Catalog) -> None:
+    files = len(list(local_path(root_of(catalog), table.location()).rglob("*.parquet")))
+    head = table.metadata.current_snapshot_id
+    newer = "day = 'mon' and number >= 9"
+    result = overwrite_partition(table, sales("mon", "late", 3), "day = 'mon'", "run:1", unless=newer)
+    assert (result.committed, result.rows, result.snapshot_id) == (False, 0, head)
+    assert len(list(local_path(root_of(catalog), table.location()).rglob("*.parquet"))) == files, "no file is left behind"
+    assert overwrite_partition(table, sales("mon", "new", 3), "day = 'mon'", "run:1", unless="day = 'mon' and number > 9").committed
+    assert counts(table)[("mon", "new")] == 3
+
+
+def test_what_prevents_a_write_is_looked_at_when_it_commits(table: Table, catalog: Catalog, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Another writer is faster after the first look: the snapshot that would be replaced decides, and the files written in vain are removed."""
+    other = catalog.load_table(table.name())
+    first_look = []
+
+    def overtaken(current: Table, rows: BooleanExpression) -> bool:
+        found = bool(current.scan(row_filter=rows, limit=1).to_arrow().num_rows)
+        if not first_look:
+            first_look.append(found)
+            overwrite_partition(other, sales("mon", "newer", 20), "day = 'mon'", "run:2")
+        return found
+
+    monkeypatch.setattr("include.lake.writes._holds", overtaken)
+    result = overwrite_partition(table, sales("mon", "late", 3), "day = 'mon'", "run:1", unless="day = 'mon' and number >= 15")
+    assert first_look == [False]
+    assert not result.committed
+    assert counts(table)[("mon", "newer")] == 20
+    named = {task.file.file_path for task in table.scan().plan_files()}
+    left = {str(path) for path in local_path(root_of(catalog), table.location()).rglob("*.parquet")}
+    reachable = {entry["file_path"] for entry in table.inspect.all_data_files().to_pylist()}
+    assert named <= reachable
+    assert len(left) == len(reachable)
 
 
 def test_rows_outside_the_filter_are_refused(table: Table, catalog: Catalog) -> None:

@@ -33,6 +33,7 @@ class Build:
         monkeypatch.setattr(RuntimeTaskInstance, "get_task_states", staticmethod(self._states))
         monkeypatch.setattr(model_triggers, "POLL_SECONDS", 0.05)
         monkeypatch.setattr(model_triggers, "ASK_BUILD_EVERY", 0.2)
+        monkeypatch.setattr(model_triggers, "ASK_STORE_EVERY", 0.1)
 
     def _states(self, dag_id: str, task_ids: list[str], run_ids: list[str]) -> dict[str, Any]:
         assert (dag_id, task_ids, run_ids) == ("warehouse", ["build"], [RUN])
@@ -97,6 +98,24 @@ def test_waits_through_every_step_until_its_model_is_done(build: Build) -> None:
     )
     assert isinstance(event, TaskSuccessEvent)
     assert event.xcoms == {"return_value": {"seconds": 2.5, "rows": 20_010}}
+
+
+def test_a_store_that_is_away_for_a_while_fails_nothing(build: Build) -> None:
+    build.path.mkdir()  # what cannot be read as a file
+
+    def back() -> None:
+        build.path.rmdir()
+        build.tell(user=ModelState("success", 2.5))
+
+    assert isinstance(event_of(build.trigger(USER), back), TaskSuccessEvent)
+    assert "the build's progress cannot be read, asking again" in build.logged
+
+
+def test_a_store_that_stays_away_is_an_error_of_its_own(build: Build, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(model_triggers, "PATIENCE", 0.3)
+    build.path.mkdir()
+    with pytest.raises(IsADirectoryError):
+        event_of(build.trigger(USER))
 
 
 def test_does_not_wait_for_the_rest_of_the_build(build: Build) -> None:

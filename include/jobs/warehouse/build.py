@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import argparse
 import logging
-import shutil
 import signal
 import tempfile
 import time
@@ -25,6 +24,7 @@ from include.jobs.warehouse.outcomes import NodeResult, Outcomes
 from include.jobs.warehouse.progress import FINAL, ModelState, Progress, ProgressDocument
 from include.jobs.warehouse.tables import table_results
 from include.lake.manifest import Warehouse, load_warehouse
+from include.redaction import redact_json
 
 log = logging.getLogger(__name__)
 RESULTS = "run_results.json"
@@ -174,12 +174,12 @@ def _selector(unique_id: str) -> str:
 
 
 def _publish_artifacts(folder: Path, destination: str) -> None:
-    """Publishes ``run_results.json``, after a failed run too: that is when people look for it."""
+    """Publishes ``run_results.json``, after a failed run too: that is when people look for it. dbt masks only what it knows to be secret."""
     results = folder / RESULTS
     if not destination or not results.exists():
         return
-    with results.open("rb") as source, fsspec.open(f"{destination}/{RESULTS}", "wb", auto_mkdir=True) as target:
-        shutil.copyfileobj(source, target)
+    with fsspec.open(f"{destination}/{RESULTS}", "wb", auto_mkdir=True) as target:
+        target.write(redact_json(results.read_bytes()))
 
 
 def _result(environment: EnvironmentSettings, warehouse: Warehouse, document: ProgressDocument, arguments: argparse.Namespace) -> JobResult:

@@ -21,6 +21,7 @@ from include.config.errors import ConfigError
 from include.contract import PermanentError, TransientError
 from include.jobs.warehouse.outcomes import NodeResult, is_transient
 from include.lake.manifest import PROJECT
+from include.redaction import redact
 
 log = logging.getLogger(__name__)
 PARSED = PROJECT / "target" / "parse"
@@ -60,7 +61,10 @@ class Dbt:
         parsed = self._invoke(["parse"], None).result
         self._parsed = parsed if isinstance(parsed, Manifest) else None
         if state.exists() and state.stat().st_mtime_ns != before:
+            log.info("the project was parsed anew")
             _keep(state, own)
+        else:
+            log.info("the project was parsed before")
 
     def select(self, selection: Selection) -> frozenset[str]:
         """The unique ids that ``dbt build`` would run for a selection, models and tests. Raises ``PermanentError`` for a selector dbt refuses."""
@@ -92,7 +96,7 @@ class Dbt:
 
         result = dbtRunner(manifest=self._parsed, callbacks=[on_event]).invoke([*quiet, *command, *common, "--vars", self.vars])
         if result.exception is not None:
-            message = " ".join(str(result.exception).split())
+            message = redact(" ".join(str(result.exception).split()))
             raise TransientError(message) if is_transient(message) else PermanentError(f"dbt {command[0]}: {message}")
         return result
 
@@ -149,6 +153,6 @@ def _node_result(event: Any) -> NodeResult:
         status=str(result.get("status", "error")),
         seconds=float(result.get("execution_time", 0.0)),
         rows=int(rows) if rows is not None and int(rows) >= 0 else None,
-        message=" ".join(str(result.get("message", "")).split()),
+        message=redact(" ".join(str(result.get("message", "")).split())),  # goes into logs, the progress document and events
         failures=int(result["num_failures"]) if "num_failures" in result else None,
     )

@@ -48,9 +48,9 @@ class ProgressDocument:
     @classmethod
     def read(cls, url: str) -> ProgressDocument | None:
         """The document at a path or URL; ``None`` when there is none yet."""
+        store, path = fsspec.core.url_to_fs(url)
         try:
-            with fsspec.open(url, "rb") as stream:
-                data = json.loads(stream.read())
+            data = json.loads(store.cat_file(path))  # in one request: it may be replaced at any moment
         except FileNotFoundError:
             return None
         nodes = {name: ModelState(**{**node, "failures": tuple(node["failures"])}) for name, node in data["nodes"].items()}

@@ -10,6 +10,7 @@ from airflow.sdk import DAG
 from include.config.environments import Images, current_environment
 from include.config.vocabulary import Owner, Profile, Tier
 from include.pods.job import JobSpec
+from include.pods.operator import SOON
 from include.pods.tasks import job_task
 from include.policies import START_DATE, default_args
 
@@ -28,6 +29,7 @@ SCRIPTS = {
     "writes_root": "open('/opt/platform/x', 'w')",
     "sleeps": "say('info', 'asleep'); time.sleep(120); done()",
 }
+ENDS_SOON = ("success", "permanent", "transient")
 
 
 @dataclass(frozen=True)
@@ -35,22 +37,26 @@ class Script(JobSpec):
     """A job's pod with a script in the job's place."""
 
     script: str = ""
+    way: str = "waiting"
 
     def command(self, result: str, python: str = "python") -> list[str]:
         """The script's command line."""
-        # Airflow takes a task whose trigger fires within one round of a loaded scheduler for lost; no long job is that short
-        pause = "time.sleep(15)\n" if self.long else ""
+        # longer than the worker itself waits for a long job's end, and then longer than a round of a loaded scheduler
+        pause = f"time.sleep({2 * SOON})\n" if self.way == "deferred" else ""
         return [python, "-c", HEAD + pause + self.script, result]
 
 
 environment = current_environment()
 nowhere = Images(jobs="localhost:9/jobs", dbt="localhost:9/dbt")  # nobody listens there
 for name, script in SCRIPTS.items():
-    for long in (False, True):
-        spec = Script(job=name.replace("_", "-"), arguments=(), domain="lakehouse", profile=Profile.XS, secrets=(), long=long, script=script)
+    # a worker waits, the triggerer does, or it would but the pod ends too soon for that
+    for way in ("waiting", "deferred", *(["soon"] if name in ENDS_SOON else [])):
+        job = name.replace("_", "-")
+        spec = Script(job=job, arguments=(), domain="lakehouse", profile=Profile.XS, secrets=(), long=way != "waiting", script=script, way=way)
         here = environment.model_copy(update={"images": nowhere}) if name == "no_image" else environment
-        dag_id = f"{name}__{'deferred' if long else 'waiting'}"
+        dag_id = f"{name}__{way}"
         arguments = {**default_args(Owner.DATA_PLATFORM, Tier.THREE), "retries": 1, "retry_delay": timedelta(seconds=1)}
         with DAG(dag_id, schedule=None, start_date=START_DATE, default_args=arguments, auto_register=False) as dag:
-            job_task(spec, here, task_id="pod")
+            # one case in a worker pod of its own; for the others that would take longer than what they are about
+            job_task(spec, here, task_id="pod", executor="KubernetesExecutor" if name == "success" else "LocalExecutor")
         globals()[dag_id] = dag

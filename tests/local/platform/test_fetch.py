@@ -19,7 +19,7 @@ from pathlib import Path
 import pytest
 
 from include.local import fetch
-from include.local.fetch import Artifact, FetchError, Progress, trino_home
+from include.local.fetch import Artifact, FetchError, Progress, jars_home, trino_home
 
 REPOSITORY = Path(__file__).resolve().parents[3]
 
@@ -168,6 +168,18 @@ def test_other_content_than_the_pinned_is_refused(central: Central, tmp_path: Pa
     assert not list(tmp_path.glob("trino-*"))
     central.files["trino-iceberg-9.zip"] = good
     assert central.fetch(tmp_path).is_dir()
+
+
+def test_a_program_of_several_jars_is_one_folder(central: Central, tmp_path: Path) -> None:
+    central.files |= {"one-9.jar": os.urandom(1000), "two-9.jar": os.urandom(2000)}
+    jars = [Artifact(name, "jar", "9", central._sum(f"{name}-9.jar"), "org.example") for name in ("one", "two")]
+    home = jars_home(tmp_path, "program", jars, repository=central.url, out=io.StringIO())
+    assert {path.name: path.read_bytes() for path in home.iterdir()} == {name: central.files[name] for name in ("one-9.jar", "two-9.jar")}
+    central.files["two-9.jar"] = os.urandom(2000)
+    assert jars_home(tmp_path, "program", jars, repository=central.url, out=io.StringIO()) == home
+    with pytest.raises(FetchError, match=r"two:9:jar from http.*SHA-256 is"):
+        jars_home(tmp_path / "other", "program", jars, repository=central.url, out=io.StringIO())
+    assert not list((tmp_path / "other").glob("program-*"))
 
 
 def test_two_at_once_fetch_once(central: Central, tmp_path: Path) -> None:

@@ -32,8 +32,8 @@ from include.local.services.airbyte.api import Api
 from include.local.services.airbyte.connections import Connection
 from include.local.services.airbyte.destination import METADATA_COLUMNS, Destination
 from include.local.services.airbyte.store import ACTIVE, Store
-from include.local.services.airbyte.tokens import Tokens
 from include.local.services.airbyte.worker import Worker
+from include.local.services.tokens import Tokens
 
 SCHEMA = "ol_warehouse_local_raw"
 STATE = "airbyte_tests"  # the platform's own service has the database airbyte

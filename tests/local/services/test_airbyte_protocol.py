@@ -13,7 +13,7 @@ import pytest
 from airbyte_api import AirbyteAPI, api, errors, models
 from airbyte_harness import CLIENT, ROWS, STREAMS, Client, Service, Shop, wait_until
 
-from include.local.services.airbyte.tokens import Tokens
+from include.local.services.tokens import Tokens
 
 
 @pytest.fixture

@@ -2,7 +2,6 @@
 
 ============== =====================================================================================
 ``api``        the HTTP handlers of ``/api/public/v1``
-``tokens``     client credentials and signed, expiring access tokens
 ``problems``   error bodies, as Airbyte writes them
 ``faults``     misbehaviour on request (``/_faults``) and the record of what was asked (``/_requests``)
 ``connections``the units of ``include/units/airbyte`` as Airbyte connections

@@ -20,8 +20,8 @@ from include.local.services.airbyte.api import Api
 from include.local.services.airbyte.connections import connections_of
 from include.local.services.airbyte.destination import Destination
 from include.local.services.airbyte.store import StateTakenError, Store
-from include.local.services.airbyte.tokens import Tokens
 from include.local.services.airbyte.worker import Worker
+from include.local.services.tokens import Tokens
 
 log = logging.getLogger("airbyte")
 EPILOG = "AIRBYTE_CLIENT_ID and AIRBYTE_CLIENT_SECRET give the credentials to accept, PGPASSWORD the password of DSNs without one; pyiceberg reads its own."
@@ -53,13 +53,13 @@ def main(argv: Sequence[str] | None = None) -> int:
         environment = current_environment()
         connections = connections_of(environment, options.units)
         catalog = open_catalog(environment if options.catalog in (None, environment.lake.catalog) else options.catalog)
-        client_id, client_secret = airbyte_application()
+        application = airbyte_application()
         store = Store(options.state_dsn)
     except (ConfigError, StateTakenError, psycopg.OperationalError) as error:
         log.error("event=cannot-start error=%r", str(error).strip())
         return 1
     worker = Worker(store, connections, Destination(catalog), options.source_dsn, slots=options.slots, streams_at_once=options.streams)
-    tokens = Tokens(client_id, client_secret, options.token_seconds)
+    tokens = Tokens(application.client_id, application.client_secret.get_secret_value(), options.token_seconds)
     api = Api(store, worker, connections, tokens, options.public_url or f"http://localhost:{options.port}")
     worker.start()
     config = uvicorn.Config(

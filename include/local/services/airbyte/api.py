@@ -24,8 +24,8 @@ from include.local.services.airbyte.connections import WORKSPACE_ID, Connection,
 from include.local.services.airbyte.faults import PREFIX, Faults
 from include.local.services.airbyte.problems import Problem
 from include.local.services.airbyte.store import AlreadyRunningError, Job, Store
-from include.local.services.airbyte.tokens import Tokens
 from include.local.services.airbyte.worker import Worker
+from include.local.services.tokens import Tokens
 
 STATUSES = ("pending", "queued", "running", "incomplete", "failed", "succeeded", "cancelled")
 JOB_TYPES = {"sync": "sync", "reset": "reset", "clear": "reset"}

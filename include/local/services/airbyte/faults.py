@@ -26,9 +26,10 @@ from typing import Annotated, Any, Self
 from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError, model_validator
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
-from starlette.types import ASGIApp, Message, Receive, Scope, Send
+from starlette.types import ASGIApp, Receive, Scope, Send
 
 from include.local.services.airbyte.problems import of_status, unprocessable
+from include.local.services.answers import HeldAnswer, replay
 
 PREFIX = "/api/public/v1"
 RECORDED = 10_000
@@ -129,7 +130,7 @@ class Faults:
         record: dict[str, Any] = {"number": self._number, "at": datetime.now(UTC).isoformat(), "method": scope["method"], "path": path}
         record |= {"query": scope["query_string"].decode(), "body": created, "status": None}
         self._requests.append(record)
-        capture = _Capture(send)
+        capture = HeldAnswer(send)
         if fault is not None:
             record["fault"] = fault.model_dump(mode="json", exclude_defaults=True)
             scope["job_fault"] = fault.job.model_dump(exclude_defaults=True) if fault.job else {}
@@ -137,7 +138,7 @@ class Faults:
         if fault is not None and fault.status is not None:
             await of_status(fault.status, fault.retry_after).response()(scope, receive, capture)
         else:
-            await self._app(scope, _replay(body), capture)
+            await self._app(scope, replay(body), capture)
         record |= {"status": capture.status, "seconds": round(time.monotonic() - started, 4)}
         await capture.forward(half=fault is not None and fault.half_body, drop=fault is not None and fault.drop_answer)
 
@@ -152,47 +153,6 @@ class Faults:
             if seen[0] > rule.skip:
                 return rule
         return None
-
-
-class _Capture:
-    """Holds an answer back until it is known how it shall be sent."""
-
-    def __init__(self, send: Send) -> None:
-        self._send = send
-        self._messages: list[Message] = []
-
-    async def __call__(self, message: Message) -> None:
-        self._messages.append(message)
-
-    @property
-    def status(self) -> int | None:
-        """The answer's status."""
-        return next((message["status"] for message in self._messages if message["type"] == "http.response.start"), None)
-
-    async def forward(self, *, half: bool, drop: bool) -> None:
-        """Sends the answer, half of it, or nothing; the latter two close the connection."""
-        if drop:
-            # ASGI knows no answer without a status line, so this reaches through to uvicorn's transport
-            self._send.__self__.transport.abort()  # type: ignore[attr-defined]
-            await asyncio.sleep(0)
-            return
-        for message in self._messages:
-            if half and message["type"] == "http.response.body":
-                content = message.get("body", b"")
-                await self._send({"type": "http.response.body", "body": content[: len(content) // 2], "more_body": True})
-                self._send.__self__.transport.close()  # type: ignore[attr-defined]
-                await asyncio.sleep(0)
-                return
-            await self._send(message)
-
-
-def _replay(body: bytes) -> Receive:
-    messages = iter([{"type": "http.request", "body": body, "more_body": False}])
-
-    async def receive() -> Message:
-        return next(messages, {"type": "http.disconnect"})
-
-    return receive
 
 
 def _json_object(body: bytes) -> dict[str, Any]:

@@ -6,7 +6,7 @@ import json
 import random
 import time
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import UTC, datetime
 
 import pyarrow as pa
@@ -32,7 +32,7 @@ class Step:
     job: Job
     connection: Connection
     stream: Stream
-    source_dsn: str
+    source_dsn: str = field(repr=False)
     destination: Destination
     state: StreamState | None
     check: Callable[[], None]

@@ -1,4 +1,4 @@
-"""Access tokens: signed JSON web tokens with an expiry, so that they outlive a restart of the service as Airbyte's do."""
+"""Access tokens of the stand-ins: signed JSON web tokens with an expiry, so that they outlive a restart as those of the real services do."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ import hashlib
 import hmac
 import json
 import time
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 
@@ -17,7 +17,7 @@ class Tokens:
     """Issues and checks tokens of one application (client id and secret); ``seconds`` is their lifetime."""
 
     client_id: str
-    client_secret: str
+    client_secret: str = field(repr=False)
     seconds: int = 900
 
     def accepts(self, client_id: str, client_secret: str) -> bool:

@@ -1,0 +1,100 @@
+"""What a unit file of an Open edX deployment may say: where it answers, what is taken from it, how often, and whether MIT Learn is told."""
+
+from __future__ import annotations
+
+from datetime import date
+from typing import Annotated, Literal
+
+from pydantic import BaseModel, ConfigDict, Field
+
+from include.config.units import Identifier
+from include.config.vocabulary import Cadence, Environment, Owner, Tier
+
+Address = Annotated[str, Field(pattern=r"^(https://[A-Za-z0-9.-]+(:\d+)?(/[A-Za-z0-9._~-]+)*|\{[a-z]+\}(/[A-Za-z0-9._~-]+)*)$")]
+"""``https://host[/path]``, or in the local environment ``{service}[/path]``: a service of the local platform, whose port is chosen at its start."""
+Place = Annotated[str, Field(pattern=r"^((s3|gs)://[a-z0-9.-]+|\{[a-z]+\})(/[A-Za-z0-9._=-]+)*$")]
+"""A prefix in an object store, or in the local environment below ``{landing}``."""
+
+
+ForumPlace = Annotated[str, Field(pattern=r"^((s3|gs|mongodb|mongodb\+srv)://[a-z0-9.-]+(:\d+)?|\{[a-z]+\})(/[A-Za-z0-9._=-]+)+$")]
+"""A database of a forum: below the prefix where its dumps arrive, or on a MongoDB server that may be read; the last part is the database's name."""
+
+
+class _Model(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+class Site(_Model):
+    """One deployment in one environment: LMS and Studio, where tracking logs arrive and the forum is, and where we put what we make of them.
+
+    ``max_changed`` is the environment's own for the sweep's: a laptop takes a few course runs at a time.
+    """
+
+    lms: Address
+    studio: Address
+    landing: Place
+    tracking_logs: Place
+    forum: ForumPlace | None = None
+    max_changed: Annotated[int, Field(ge=1, le=1000)] | None = None
+
+
+class Sweep(_Model):
+    """How the list of course runs is looked through: requests at once, and the seconds and requests that one sweep may spend."""
+
+    cadence: Cadence
+    concurrency: Annotated[int, Field(ge=1, le=64)] = 16
+    budget_seconds: Annotated[int, Field(ge=10, le=3000)] = 180
+    max_requests: Annotated[int, Field(ge=100)] = 10_000
+    max_changed: Annotated[int, Field(ge=1, le=1000)] = 500  # Airflow makes at most 1,000 partitions of one event
+
+
+class TrackingLogs(_Model):
+    """``first_day``: the first day that there are logs of; a backfill begins there."""
+
+    first_day: date
+
+
+class OpenedxUnit(_Model):
+    """One Open edX deployment. ``secret`` names the secret with the keys ``client-id`` and ``client-secret`` of our OAuth application there."""
+
+    id: Annotated[str, Field(pattern=r"^[a-z][a-z0-9]*$", max_length=40)]
+    owner: Owner
+    tier: Tier
+    description: str
+    sites: dict[Environment, Site]
+    secret: Annotated[str, Field(pattern=r"^[a-z][a-z0-9-]*$")]
+    token_type: Literal["JWT", "Bearer"]
+    sweep: Sweep
+    export_slots: Annotated[int, Field(ge=1, le=50)]
+    tracking_logs: TrackingLogs
+    forum_cadence: Cadence = Cadence.DAILY
+    tells_learn: bool
+
+    @property
+    def environments(self) -> frozenset[Environment]:
+        """Where the deployment's DAGs exist."""
+        return frozenset(self.sites)
+
+    @property
+    def export_pool(self) -> str:
+        """The pool of ``export_slots`` that bounds how many exports Studio builds at a time; it counts deferred tasks."""
+        return f"openedx_export_{self.id}"
+
+    def dag_id(self, part: str) -> str:
+        """``openedx__<deployment>__<part>``."""
+        return f"openedx__{self.id}__{part}"
+
+    def table(self, name: str) -> str:
+        """A raw table of this deployment: ``raw__<deployment>__openedx__<name>``."""
+        return f"raw__{self.id}__openedx__{name}"
+
+
+class LearnWebhooksUnit(_Model):
+    """When the outbox of webhooks is sent to MIT Learn. ``cron`` is in UTC."""
+
+    id: Identifier
+    owner: Owner
+    tier: Tier
+    description: str
+    environments: Annotated[tuple[Environment, ...], Field(min_length=1)]
+    cron: Annotated[str, Field(pattern=r"^(\S+ ){4}\S+$")]

@@ -1,0 +1,1 @@
+"""Open edX: courses, tracking logs, forum, and what MIT Learn is told."""

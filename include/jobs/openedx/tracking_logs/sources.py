@@ -1,0 +1,159 @@
+"""Which objects below a prefix are a day's log files, whether they have stopped growing, and which of them are the same.
+
+An object belongs to the last day that its path below the prefix names, written ``2026-03-02`` or ``20260302``: to exactly one, so no
+event can get into two partitions. Names are only ever compared, opened and recorded; nothing is built from them.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import logging
+import re
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from datetime import UTC, date, datetime, timedelta
+from typing import Any
+
+from fsspec import AbstractFileSystem
+from fsspec.core import url_to_fs
+
+from include.contract import TransientError
+
+log = logging.getLogger(__name__)
+_DAY = re.compile(r"(?<!\d)(20\d\d)(-?)(0[1-9]|1[0-2])\2(0[1-9]|[12]\d|3[01])(?!\d)", re.ASCII)
+OLD = timedelta(minutes=15)
+"""An object last written so long ago is complete, even if the store's clock and ours differ as far as S3 allows."""
+_HASH_BYTES = 8 << 20
+
+
+@dataclass(frozen=True, order=True)
+class Source:
+    """An object: ``name`` below the prefix, ``path`` for its file system, size in bytes, the store's ``tag`` of its present content."""
+
+    name: str
+    path: str
+    size: int
+    tag: str
+    modified: datetime | None = None
+
+    @property
+    def state(self) -> tuple[int, str]:
+        """What changes when the content does."""
+        return self.size, self.tag
+
+
+@dataclass(frozen=True)
+class Prefix:
+    """Where a deployment's log files lie."""
+
+    url: str
+
+    def open(self) -> tuple[AbstractFileSystem, str]:
+        """The file system and the prefix as it calls it, without a slash at the end."""
+        fs, path = url_to_fs(self.url)
+        return fs, str(path).rstrip("/")
+
+    def list(self, day: date) -> tuple[Source, ...]:
+        """The day's objects as they are now, sorted by name."""
+        fs, root = self.open()
+        fs.invalidate_cache()
+        found = fs.find(root, detail=True)
+        names = ((path[len(root) :].lstrip("/"), path, info) for path, info in found.items() if not path.endswith("/"))
+        return tuple(sorted(_source(name, path, info) for name, path, info in names if day_of(name) == day))
+
+    def name_of(self, source: Source) -> str:
+        """The object's full address."""
+        fs, _ = self.open()
+        return str(fs.unstrip_protocol(source.path))
+
+
+def day_of(name: str) -> date | None:
+    """The last day that a path names, or nothing."""
+    found = None
+    for match in _DAY.finditer(name):
+        try:
+            found = date(int(match[1]), int(match[3]), int(match[4]))
+        except ValueError:  # 30 February is part of something else
+            continue
+    return found
+
+
+def settled(listed: Callable[[], tuple[Source, ...]], *, interval: float, patience: float) -> tuple[Source, ...]:
+    """The day's objects once none has changed for ``interval`` seconds. Raises ``TransientError`` when that takes longer than ``patience`` seconds.
+
+    Objects that were all last written a quarter of an hour ago or earlier are not waited for.
+    """
+    waited = 0.0
+    before = sources = listed()
+    while not all(one.modified and datetime.now(UTC) - one.modified > OLD for one in sources):
+        if waited >= patience:
+            raise TransientError(f"log files still change after {waited:.0f} s: {_changes(before, sources)}")
+        time.sleep(interval)
+        waited += interval
+        before, sources = sources, listed()
+        changes = _changes(before, sources)
+        if not changes:
+            break
+        log.info("waiting for log files that change: %s", changes)
+    return sources
+
+
+def check_unchanged(read: tuple[Source, ...], now: tuple[Source, ...]) -> None:
+    """Raises ``TransientError`` when an object is no longer what it was when it was read. Objects that came since are the next run's."""
+    present = {one.name: one for one in now}
+    kept = tuple(present[one.name] for one in read if one.name in present)
+    if changes := _changes(read, kept):
+        raise TransientError(f"log files changed while they were read, nothing was written: {changes}")
+
+
+def without_copies(prefix: Prefix, sources: tuple[Source, ...]) -> tuple[tuple[Source, ...], dict[str, str]]:
+    """The objects without those whose bytes another one has too, and for each of these the name of the one that stays.
+
+    A log file has sessions and microseconds in every line: two equal ones are one file that was delivered twice.
+    """
+    by_size: dict[int, list[Source]] = {}
+    for one in sources:
+        by_size.setdefault(one.size, []).append(one)
+    copies: dict[str, str] = {}
+    for size, same in by_size.items():
+        first: dict[str, str] = {}
+        for one in same if size and len(same) > 1 else ():
+            kept = first.setdefault(_digest(prefix, one), one.name)
+            if kept != one.name:
+                copies[one.name] = kept
+    return tuple(one for one in sources if one.name not in copies), copies
+
+
+def _digest(prefix: Prefix, source: Source) -> str:
+    fs, _ = prefix.open()
+    digest = hashlib.sha256()
+    with fs.open(source.path, "rb") as stream:
+        while data := stream.read(_HASH_BYTES):
+            digest.update(data)
+    return digest.hexdigest()
+
+
+def _source(name: str, path: str, info: Mapping[str, Any]) -> Source:
+    tag = next((str(info[key]) for key in ("ETag", "etag", "generation", "md5Hash") if info.get(key)), "")
+    if not tag:  # a local file has none; its inode and time change with its content
+        tag = f"{info.get('ino')}:{info.get('mtime')}"
+    modified = next((info[key] for key in ("LastModified", "last_modified", "updated", "mtime") if info.get(key)), None)
+    return Source(name, path, int(info.get("size") or 0), tag.strip('"'), _moment(modified))
+
+
+def _moment(value: object) -> datetime | None:
+    if isinstance(value, int | float):
+        return datetime.fromtimestamp(value, UTC)
+    if isinstance(value, str):
+        value = datetime.fromisoformat(value)
+    return value if isinstance(value, datetime) and value.tzinfo else None
+
+
+def _changes(before: tuple[Source, ...], after: tuple[Source, ...]) -> str:
+    """What differs, for people; empty when nothing does."""
+    old, new = {one.name: one for one in before}, {one.name: one for one in after}
+    texts = [f"{name} is gone" for name in old.keys() - new.keys()]
+    texts += [f"{name} came" for name in new.keys() - old.keys()]
+    texts += [f"{name} went from {old[name].size} to {one.size} bytes" for name, one in new.items() if name in old and old[name].state != one.state]
+    return ", ".join(sorted(texts)[:10])

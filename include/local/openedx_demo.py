@@ -1,0 +1,119 @@
+"""``make demo DOMAIN=openedx``: the Open edX domain once on this machine, from the deployments' APIs, log files and forum dumps to the lake and MIT Learn."""
+
+from __future__ import annotations
+
+import io
+import sys
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Any, TextIO
+
+from include.config.environments import EnvironmentSettings, current_environment
+from include.config.load import load_units_strictly
+from include.config.openedx import OpenedxUnit
+from include.local.airflow_api import TERMINAL, Run
+from include.local.demo import OUTAGES, next_day
+from include.local.openedx_inputs import Inputs, deliver
+from include.local.openedx_summary import print_openedx_summary
+from include.local.paths import Paths
+from include.local.platform import Part, Platform, running_platform
+from include.local.rounds import LaneError, Round
+
+PARTS: tuple[Part, ...] = ("lake", "openedx", "forum", "airflow")
+KEEP = ("postgres", "trino", "openedx", "learn")  # all that the summary asks
+SCALE = 0.02  # of the generator: about 400 learners; a course run's pipeline is four tasks
+LEARN = "learn_webhooks"
+
+
+@dataclass
+class OpenedxRound(Round):
+    """Sweeps, what they bring about, a day of logs, the forums; and when the course runs are done, MIT Learn is told."""
+
+    inputs: Inputs = field(kw_only=True)
+    _reported: dict[str, int] = field(default_factory=dict)
+    _told: bool = False
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        self.units: tuple[OpenedxUnit, ...] = load_units_strictly("openedx", self.settings)
+
+    @property
+    def dag_ids(self) -> list[str]:
+        """Every DAG of every deployment, and the one that tells MIT Learn."""
+        parts = [(unit, part) for unit in self.units for part in ("sweep", "course", "tracking_logs", "forum")]
+        return [*(unit.dag_id(part) for unit, part in parts if part != "forum" or unit.id in self.inputs.forums), LEARN]
+
+    @property
+    def needed(self) -> set[str]:
+        """All but the course runs: a day on which nothing was published brings none."""
+        return {dag_id for dag_id in self.dag_ids if not dag_id.endswith("__course")}
+
+    def begin(self) -> None:
+        """Starts the sweeps, the logs of the day and the forums."""
+        for unit in self.units:
+            self.api.trigger(unit.dag_id("sweep"))
+            self.api.trigger(unit.dag_id("tracking_logs"), partition_key=self.inputs.day.isoformat())
+            if unit.id in self.inputs.forums:
+                self.api.trigger(unit.dag_id("forum"))
+
+    def news_left(self, runs: Sequence[Run]) -> bool:
+        """Whether a changed course run waits for its run; and when none does any more, MIT Learn is told once."""
+        courses = sum(run.dag_id.endswith("__course") for run in runs)
+        if courses < sum(self._changed(run) for run in runs if run.dag_id.endswith("__sweep")):
+            return True
+        if not self._told and all(run.state in TERMINAL for run in runs):
+            self.api.trigger(LEARN)
+            self._told = True
+        return False
+
+    def _changed(self, sweep: Run) -> int:
+        """How many course runs a sweep reported; none when its report was skipped."""
+        if sweep.run_id not in self._reported:
+            path = f"/dags/{sweep.dag_id}/dagRuns/{sweep.run_id}/taskInstances/report/xcomEntries/return_value"
+            found: Any = self.api.call("GET", path, allow=(404,))
+            if sweep.state not in TERMINAL:
+                return int(found["value"]) if found else 0
+            self._reported[sweep.run_id] = int(found["value"]) if found else 0
+        return self._reported[sweep.run_id]
+
+    def lines(self, runs: Sequence[Run]) -> list[tuple[str, str]]:
+        """A line for each run, but one for all course runs of a deployment."""
+        lines = super().lines([run for run in runs if not run.dag_id.endswith("__course")])
+        for unit in self.units:
+            courses = [run for run in runs if run.dag_id == unit.dag_id("course")]
+            if courses:
+                done = sum(run.state == "success" for run in courses)
+                lines.append((unit.dag_id("course"), f"{unit.dag_id('course'):<40} {done} of {len(courses)} course runs loaded"))
+        return lines
+
+
+def demo(scale: float = SCALE, paths: Paths | None = None, out: TextIO = sys.stdout) -> int:
+    """Starts the platform (or uses the one that runs), runs the domain once and prints its summary.
+
+    0 when everything succeeded and what is in the lake and at MIT Learn is what the generators made, 1 otherwise.
+    """
+    if isinstance(out, io.TextIOWrapper):
+        out.reconfigure(line_buffering=True)  # progress is to be seen while it is made, in a pipe too
+    begin = time.monotonic()
+    with running_platform(paths, PARTS, out=out) as platform:
+        out.write(f"platform ready after {time.monotonic() - begin:.1f} s: Trino, PostgreSQL, Open edX, MIT Learn, Airflow at {platform.airflow_url}\n")
+        try:
+            right = _round(platform, current_environment(), scale, out)
+        except LaneError as error:
+            out.write(f"\nFAILED after {time.monotonic() - begin:.1f} s\n{error}\n")
+            return 1
+        except OUTAGES as error:
+            platform.check()  # when a program of the platform has ended, that says more
+            out.write(f"\nFAILED after {time.monotonic() - begin:.1f} s\n{type(error).__name__}: {error}\n  logs: {platform.paths.logs}\n")
+            return 1
+        out.write(f"\n{'done' if right else 'FAILED: the lake does not hold what the sources do'} after {time.monotonic() - begin:.1f} s\n")
+        return 0 if right else 1
+
+
+def _round(platform: Platform, settings: EnvironmentSettings, scale: float, out: TextIO) -> bool:
+    day = next_day(platform, scale, out)
+    inputs = deliver(platform, day, out)
+    runs = OpenedxRound(platform, settings, out, inputs=inputs).run()
+    platform.stop(only_own=True, keep=KEEP)  # Airflow would go on tidying up, beside the summary
+    return print_openedx_summary(platform, settings, inputs, runs, out)

@@ -1,0 +1,61 @@
+"""``python -m include.local.services.learn``: serves until SIGTERM or SIGINT."""
+
+from __future__ import annotations
+
+import argparse
+import logging
+import signal
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+import uvicorn
+
+from include.config.environments import webhook_keys
+from include.config.errors import ConfigError
+from include.local.services.learn.api import Api
+from include.local.services.learn.store import Store
+
+log = logging.getLogger("learn")
+EPILOG = "MIT_LEARN_WEBHOOK_KEYS gives the keys of a new state, as <id>=<secret>, two at most; a state that exists keeps its own."
+
+
+def arguments(argv: Sequence[str] | None = None) -> argparse.Namespace:
+    """The command line."""
+    parser = argparse.ArgumentParser(prog="python -m include.local.services.learn", description=__doc__, epilog=EPILOG)
+    parser.add_argument("--host", default="127.0.0.1")
+    parser.add_argument("--port", type=int, required=True)
+    parser.add_argument("--state", type=Path, required=True, help="SQLite file, made when absent")
+    parser.add_argument("--mode", choices=("strict", "today"), default="strict", help="of a new state: how requests are verified")
+    return parser.parse_args(argv)
+
+
+def configuration(api: Api, host: str, port: int) -> uvicorn.Config:
+    """uvicorn without a clock and a name of its own."""
+    return uvicorn.Config(
+        api, host=host, port=port, http="h11", ws="none", lifespan="off", log_config=None, timeout_graceful_shutdown=1, date_header=False, server_header=False
+    )
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Runs the service; 0 after a signal, 1 when it cannot start."""
+    options = arguments(argv)
+    logging.basicConfig(stream=sys.stdout, level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s %(message)s")
+    logging.getLogger("uvicorn.access").setLevel(logging.WARNING)
+    try:
+        keys = {key.id: key.secret.get_secret_value() for key in webhook_keys()}
+    except ConfigError as error:
+        log.error("event=cannot-start error=%r", str(error))
+        return 1
+    store = Store(options.state, keys, options.mode)
+    server = uvicorn.Server(configuration(Api(store), options.host, options.port))
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, lambda *_: None)  # uvicorn ends on these, then sends them again to whoever handled them before
+    server.run()
+    store.close()
+    log.info("event=stopped")
+    return 0 if server.started else 1
+
+
+if __name__ == "__main__":
+    sys.exit(main())

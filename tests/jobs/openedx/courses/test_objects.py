@@ -1,0 +1,76 @@
+"""Landing objects on an object store, through moto's S3: written once, whole, and readable by their addresses."""
+
+from __future__ import annotations
+
+import io
+import json
+import socket
+import subprocess
+import sys
+import tarfile
+import time
+import urllib.request
+from collections.abc import Iterator
+from datetime import UTC, datetime
+from pathlib import Path
+
+import fsspec
+import pytest
+
+from include.jobs.openedx.courses.landing import CourseObjects, Landing
+from include.jobs.openedx.courses.load import Archive, read
+from include.jobs.openedx.courses.rows import CourseKey
+
+from .made import COURSE, course
+
+WHEN = datetime(2026, 3, 2, 6, tzinfo=UTC)
+
+
+@pytest.fixture(scope="module")
+def bucket() -> Iterator[str]:
+    """The address of an empty bucket; AWS's own variables lead to it."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port = probe.getsockname()[1]
+    address = f"http://127.0.0.1:{port}"
+    variables = {"AWS_ENDPOINT_URL": address, "AWS_ACCESS_KEY_ID": "a", "AWS_SECRET_ACCESS_KEY": "b", "AWS_DEFAULT_REGION": "us-east-1"}
+    with subprocess.Popen([sys.executable, "-m", "moto.server", "-H", "127.0.0.1", "-p", str(port)], stderr=subprocess.DEVNULL) as server:
+        with pytest.MonkeyPatch.context() as patch:
+            for name, value in variables.items():
+                patch.setenv(name, value)
+            for _ in range(600):
+                try:
+                    urllib.request.urlopen(f"{address}/moto-api/", timeout=5).read()
+                    break
+                except OSError:
+                    time.sleep(0.1)
+            fsspec.get_filesystem_class("s3").clear_instance_cache()
+            fsspec.filesystem("s3").mkdir("landing")
+            yield "s3://landing"
+            fsspec.get_filesystem_class("s3").clear_instance_cache()
+        server.terminate()
+
+
+def test_a_course_on_s3(bucket: str, tmp_path: Path) -> None:
+    made, landing = course(30, malformed=3), Landing(bucket)
+    key = "mitxonline/openedx/raw_data/course_xml/a.xml.tar.gz"
+    assert landing.put_once(key, made.archive)
+    found = read(Archive(landing.address(key), CourseKey.parse(COURSE), "v", WHEN), "mitxonline", tmp_path / "static.tar.gz")
+    objects = CourseObjects(landing, "mitxonline", COURSE)
+    addresses = objects.write(found, tmp_path / "static.tar.gz")
+    with fsspec.open(addresses["course_static_assets"], "rb") as stream, tarfile.open(fileobj=io.BytesIO(stream.read())) as tar:
+        assert tar.getnames() == [file.path for file in found.static]
+    with fsspec.open(addresses["course_xml_blocks"], "rb") as stream:
+        assert len([json.loads(line) for line in stream]) == 30
+    assert objects.publish_manifest(found) is True
+    assert objects.publish_manifest(found) is False
+    first = fsspec.filesystem("s3").info(addresses["course_metadata"])["ETag"], fsspec.filesystem("s3").info(addresses["course_metadata"])["LastModified"]
+    assert objects.write(found, tmp_path / "static.tar.gz") == addresses
+    assert not landing.put_once(key, b"other")
+    fsspec.filesystem("s3").invalidate_cache()
+    again = fsspec.filesystem("s3").info(addresses["course_metadata"])["ETag"], fsspec.filesystem("s3").info(addresses["course_metadata"])["LastModified"]
+    assert again == first
+    assert landing.read(key) == made.archive
+    assert landing.read("nowhere") is None
+    assert objects.quarantine(found.quarantined) == objects.quarantine(found.quarantined)
+    assert objects.quarantine([]) is None

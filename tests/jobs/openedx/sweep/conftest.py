@@ -1,0 +1,64 @@
+"""The local Open edX, and the lake for jobs that run in this process or as programs: PostgreSQL's catalog and the variables that lead there."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import psycopg
+import pytest
+from pyiceberg.catalog import Catalog
+
+from include.jobs.openedx.export.record import Records
+from include.jobs.openedx.export.steps import Exporter
+from include.lake.catalog import create_catalog_tables, open_catalog
+from include.local.platform import Platform
+from tests.openedx_service import QUICK, VARIABLES, Service, running
+
+from .work import Work
+
+CATALOG = "ol_data_lake_local"
+
+
+@pytest.fixture(scope="session")
+def openedx_lake(postgres: Platform, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Catalog]:
+    """A catalog of these tests' own, which jobs find by their environment."""
+    with psycopg.connect(postgres.postgres_dsn, autocommit=True) as connection:
+        connection.execute("CREATE DATABASE openedx_jobs")
+    create_catalog_tables(postgres.postgres.dsn("openedx_jobs"))
+    root: Path = tmp_path_factory.mktemp("lake")
+    prefix = f"PYICEBERG_CATALOG__{CATALOG.upper()}__"
+    variables = {f"{prefix}URI": postgres.postgres.dsn("openedx_jobs", driver="psycopg2"), f"{prefix}LOCAL__ROOT": str(root), **VARIABLES}
+    with pytest.MonkeyPatch.context() as patch:
+        for name, value in variables.items():
+            patch.setenv(name, value)
+        yield open_catalog(CATALOG, {"warehouse": "local:///warehouse"})
+
+
+@pytest.fixture(scope="module")
+def service() -> Iterator[Service]:
+    """Open edX with forty course runs; modules that need more have their own."""
+    with running(40) as found:
+        yield found
+
+
+@pytest.fixture
+def course(service: Service) -> Iterator[str]:
+    """A run that no other test has exported."""
+    service.clear()
+    exported = {task["course"] for task in service.exports()}
+    yield next(name for name in service.ids if name not in exported)
+    service.clear()
+
+
+@pytest.fixture
+def course_environment(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The credentials that jobs read."""
+    for name, value in VARIABLES.items():
+        monkeypatch.setenv(name, value)
+
+
+@pytest.fixture
+def work(service: Service, tmp_path: Path) -> Work:
+    """Exports with a state and a landing zone of the test's own."""
+    return Work(service, tmp_path, Exporter("mitxonline", Records(str(tmp_path / "state"), "mitxonline"), downloads=QUICK))

@@ -1,0 +1,69 @@
+"""What happened to the pods of a namespace while a block ran: every pod that was there, also those that are gone again."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+
+from kubernetes import client, watch
+from kubernetes.client.exceptions import ApiException
+from urllib3.exceptions import HTTPError
+
+ENDED = frozenset({"Succeeded", "Failed"})
+
+
+@dataclass
+class Seen:
+    """All pods by uid in their last known form, and the largest number that had not ended at any one moment."""
+
+    pods: dict[str, client.V1Pod] = field(default_factory=dict)
+    most_alive: int = 0
+    _alive: set[str] = field(default_factory=set)
+
+    def note(self, kind: str, pod: client.V1Pod) -> None:
+        """Takes in one event of the watch."""
+        uid = pod.metadata.uid
+        self.pods[uid] = pod
+        if kind == "DELETED" or pod.status.phase in ENDED:
+            self._alive.discard(uid)
+        else:
+            self._alive.add(uid)
+        self.most_alive = max(self.most_alive, len(self._alive))
+
+
+@contextmanager
+def watched(core: Callable[[], client.CoreV1Api], namespace: str, selector: str = "") -> Iterator[Seen]:
+    """Watches from the API server's present state on; a lost watch is taken up again."""
+    seen, done = Seen(), threading.Event()
+    began = threading.Event()
+
+    def follow() -> None:
+        api = core()
+        while not done.is_set():
+            try:
+                listed = api.list_namespaced_pod(namespace, label_selector=selector)
+                for pod in listed.items:
+                    seen.note("ADDED", pod)
+                began.set()
+                version = listed.metadata.resource_version
+                stream = watch.Watch().stream(
+                    api.list_namespaced_pod, namespace, label_selector=selector, resource_version=version, timeout_seconds=30, _request_timeout=35
+                )
+                for event in stream:
+                    seen.note(event["type"], event["object"])
+                    if done.is_set():
+                        return
+            except (ApiException, HTTPError):  # the API server restarts, or the watch had nothing to say
+                time.sleep(0.5)
+
+    thread = threading.Thread(target=follow, daemon=True)
+    thread.start()
+    began.wait(30)
+    try:
+        yield seen
+    finally:
+        time.sleep(0.5)  # the last events are on their way
+        done.set()

@@ -1,0 +1,77 @@
+"""What Airflow's masker learns beyond its connections, and that jobs and Airflow agree about it."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+from typing import Any
+
+import pytest
+import secret_masking
+from airflow.sdk._shared.secrets_masker import SecretsMasker
+from airflow.sdk.bases.xcom import BaseXCom
+from secret_masking import MaskedXCom, confidential, forms, masked
+
+from include import redaction
+from include.config import confidential as of_jobs
+
+SECRET = "Zq8-p@ss/w:rd"
+
+
+@pytest.fixture(autouse=True)
+def masker(monkeypatch: pytest.MonkeyPatch) -> SecretsMasker:
+    """A masker of the test's own, which knows one secret."""
+    found = SecretsMasker()
+    found.secret_mask_adapter = forms  # type: ignore[assignment]
+    found.add_mask(SECRET)
+    found.add_mask("12345678")
+    monkeypatch.setattr("airflow.sdk._shared.secrets_masker.secrets_masker._secrets_masker", lambda: found)
+    monkeypatch.setattr("airflow.sdk.log._secrets_masker", lambda: found)
+    return found
+
+
+@pytest.mark.parametrize("secret", ["plain-and-long", "p@ss/w:rd %+\"'\\ ü", "two\nlines that are long enough to tell\n", "abcde", "x" * 500])
+def test_jobs_and_airflow_know_the_same_forms(secret: str) -> None:
+    assert list(forms(secret)) == list(redaction.forms(secret))
+
+
+def test_jobs_and_airflow_know_the_same_names() -> None:
+    environ = {
+        "DB_PASSWORD": "a1",
+        "AIRFLOW_CONN_X": '{"password": "b1", "extra": {"note": "no", "api_key": ["c1"]}}',
+        "PYICEBERG_CATALOG__L__URI": "postgresql://u:d1%40@h/",
+        "AWS_ACCESS_KEY_ID": "e1",
+        "TOKEN_URL": "https://h",
+        "PLAIN": "f1",
+    }
+    assert confidential(environ) == of_jobs.confidential(environ)
+    assert {"a1", "b1", "c1", "d1@"} <= set(confidential(environ))
+    assert secret_masking._SECRET.pattern == of_jobs._SECRET.pattern
+    assert secret_masking._BESIDE.pattern == of_jobs._BESIDE.pattern
+    assert secret_masking._WORDS == of_jobs._WORDS
+
+
+def test_a_tasks_environment_is_registered(masker: SecretsMasker, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("SOME_PASSWORD", "Zq8-of-the-environment")
+    secret_masking.on_task_instance_running()
+    assert masker.redact("Zq8-of-the-environment") == "***"
+
+
+@pytest.mark.parametrize(
+    ("value", "expected"),
+    [
+        (f"x{SECRET}y", "x***y"),
+        ({"rows": 12345678, "of": ["12345678", {SECRET: "Zq8-p%40ss%2Fw%3Ard"}]}, {"rows": 12345678, "of": ["***", {"***": "***"}]}),
+        ({"token": "not registered, so it stays"}, {"token": "not registered, so it stays"}),
+        (None, None),
+        (True, True),
+        (3.5, 3.5),
+    ],
+)
+def test_an_xcom_holds_no_registered_secret(value: Any, expected: Any) -> None:
+    assert masked(value) == expected
+    assert MaskedXCom.serialize_value(value) == BaseXCom.serialize_value(expected)
+
+
+def test_what_holds_none_is_the_same_object() -> None:
+    for value in ({"a": [1, ("b",)]}, datetime.now(UTC), {1, 2}, ("a", 1)):
+        assert masked(value) is value
