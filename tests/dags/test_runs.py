@@ -15,7 +15,7 @@ from include.config.environments import current_environment
 from include.config.files import ROOT
 from include.config.load import load_units_strictly
 from include.local.data.generate import generate
-from include.local.platform import ALL, Platform
+from include.local.platform import LANE, Platform
 from include.local.ports import Ports
 from tests.conftest import started
 
@@ -35,7 +35,7 @@ def variables(lake: Platform) -> Iterator[dict[str, str]]:
             server.execute(f"DROP DATABASE IF EXISTS {DATABASE}")
             server.execute(f"CREATE DATABASE {DATABASE}")
         Ports(platform.paths.state / "ports.json").choose("airflow")  # settings name it, though no API server is started
-        found = Platform(platform.paths, ALL).environment() | {"AIRFLOW__DATABASE__SQL_ALCHEMY_CONN": lake.postgres.dsn(DATABASE, driver="psycopg2")}
+        found = Platform(platform.paths, LANE).environment() | {"AIRFLOW__DATABASE__SQL_ALCHEMY_CONN": lake.postgres.dsn(DATABASE, driver="psycopg2")}
         _run([sys.executable, "-m", "airflow", "db", "migrate"], found)
         yield found
 

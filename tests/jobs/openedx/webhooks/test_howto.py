@@ -9,8 +9,6 @@ import subprocess
 import sys
 from pathlib import Path
 
-import psycopg
-
 from include.config.files import ROOT
 from include.local.learn import Learn as LearnProgram
 from include.local.paths import Paths
@@ -83,8 +81,6 @@ def test_the_receiver_as_a_program_of_the_platform(world: World, postgres: Platf
     program = LearnProgram(paths)
     Ports(tmp_path / "state" / "ports.json").choose("learn")
     service = program.service()
-    with psycopg.connect(postgres.postgres_dsn, autocommit=True) as connection:
-        connection.execute(f"CREATE DATABASE {program.databases[0]}")
     with (tmp_path / "log").open("wb") as log:
         child = subprocess.Popen(service.command, cwd=service.directory, env={**os.environ, **service.environment}, stdout=log, stderr=log)
     try:
