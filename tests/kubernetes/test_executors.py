@@ -54,7 +54,7 @@ def test_no_worker_pod_names_a_secret_or_a_database(run: tuple[str, Seen], airfl
 
 def test_logs_of_both_are_there_after_the_pod_is_gone(run: tuple[str, Seen], airflow_cluster: AirflowCluster) -> None:
     run_id, _ = run
-    airflow_cluster.cluster.wait_for("the worker pod stays", lambda: not airflow_cluster.pods("worker"), 60)
+    airflow_cluster.cluster.wait_for("the worker pod stays", lambda: not airflow_cluster.pods("worker"), 240)
     for task in airflow_cluster.api.tasks("two_executors", run_id):
         assert WORDS in airflow_cluster.log("two_executors", run_id, task), f"{task.task_id} has no log"
 

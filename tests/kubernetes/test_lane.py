@@ -84,7 +84,7 @@ def test_each_job_had_one_pod_and_none_is_left(lane: Lane, airflow_cluster: Airf
     pods = [(pod.metadata.labels["dag_id"], pod.metadata.labels["task_id"]) for pod in lane.jobs.pods.values()]
     wanted = [(dag_id, task) for dag_id in lane.runs if dag_id != WAREHOUSE for task in ("verify", "stage")]
     assert sorted(pods) == sorted([*wanted, (WAREHOUSE, "build")])
-    airflow_cluster.cluster.wait_for("pods outlive their tasks", lambda: not airflow_cluster.cluster.pods() and not airflow_cluster.pods("worker"), 60)
+    airflow_cluster.cluster.wait_for("pods outlive their tasks", lambda: not airflow_cluster.cluster.pods() and not airflow_cluster.pods("worker"), 240)
 
 
 def test_the_builds_progress_turned_each_models_task_green_without_a_worker(lane: Lane, airflow_cluster: AirflowCluster) -> None:
