@@ -1,7 +1,7 @@
 # The platform on this machine. Needs Python 3.11 and make; everything else comes from PyPI and Maven Central.
 .POSIX:
 .SUFFIXES:
-.PHONY: help setup demo up down clean lake model status test test-faults test-kubernetes helm-check lint lock golden bench images test-images setup-dev install manifest
+.PHONY: help setup demo up down clean lake model status test test-faults test-kubernetes test-kubernetes-faults helm-check lint lock golden bench images test-images setup-dev install manifest
 
 BASE_PYTHON = python3.11
 VENV = .venv
@@ -46,6 +46,9 @@ test: lint ## lint, types, import rules and all tests
 # takes addresses alone, from variables: docs/howto/test-on-kubernetes.md lists them
 test-kubernetes: setup-dev manifest helm-check ## the tests on a real cluster: make test-kubernetes KUBECONFIG=… OL_IMAGE_TAG=…
 	@$(PYTHON) -m pytest tests/kubernetes
+
+test-kubernetes-faults: setup-dev manifest ## the kills, troubles and limits on a real cluster with all their rounds; takes an hour
+	@$(PYTHON) -m pytest tests/kubernetes/under_faults --kubernetes-rounds 5
 
 # OL_CHART_SCHEMA is values.schema.json of the official chart: helm pull apache-airflow/airflow --version 1.22.0 --untar
 helm-check: setup-dev manifest ## values against the official chart's schema, our chart against an API server

@@ -47,22 +47,28 @@ class Series:
 
 @dataclass(frozen=True)
 class Goal:
-    """What ours should not exceed: ``seconds``, or ``times`` the limit."""
+    """What ours should not exceed: ``seconds``, or ``times`` the limit, or ``above`` seconds more than the limit."""
 
     seconds: float | None = None
     times: float | None = None
+    above: float | None = None
 
     def met(self, ours: Series, limit: Series | None) -> bool:
         """Whether the median keeps within the goal."""
         if self.seconds is not None:
             return ours.median <= self.seconds
-        if self.times is None or limit is None:
-            raise ValueError("goal: found neither seconds nor a limit to compare with; allowed: seconds, or times beside a measured limit")
+        if limit is None or (self.times is None and self.above is None):
+            raise ValueError("goal: found neither seconds nor a limit to compare with; allowed: seconds, or times or above beside a measured limit")
+        if self.above is not None:
+            return ours.median <= limit.median + self.above
+        assert self.times is not None
         return ours.median <= self.times * limit.median
 
     @property
     def text(self) -> str:
         """As it stands in a line."""
+        if self.above is not None:
+            return f"limit+{self.above:.1f}s"
         return f"{self.seconds:.1f}s" if self.seconds is not None else f"{self.times:.2f}×limit"
 
 

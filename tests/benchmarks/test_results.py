@@ -33,6 +33,8 @@ def test_a_peer_that_was_stopped_gives_lower_bounds() -> None:
         ((2.0, 2.1, 1.0), Goal(seconds=1.9), False),
         ((10.5,), Goal(times=1.05), True),
         ((10.6,), Goal(times=1.05), False),
+        ((12.5,), Goal(above=2.5), True),
+        ((12.6,), Goal(above=2.5), False),
     ],
 )
 def test_a_goal_is_met_by_the_median(ours: tuple[float, ...], goal: Goal, met: bool) -> None:

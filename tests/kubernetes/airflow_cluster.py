@@ -236,9 +236,9 @@ class AirflowCluster:
         return [pod.metadata.name for pod in pods]
 
     def kill_postgres(self, node: Node) -> None:
-        """As :meth:`kill`, for the metadata database; its data stay."""
+        """As :meth:`kill`, for the metadata database; its data stay, and its supervisor starts it again."""
         for pod in self.cluster.pods("app=postgres", SERVICES_NAMESPACE):
-            node.kill(pod, "postgres")
+            node.kill(pod, "postgres", program="postgres")
 
     def delete(self, component: str) -> list[str]:
         """Takes a component's pods away as a lost node would, without time to end; the names of the pods."""

@@ -19,6 +19,38 @@ from tests.kubernetes.node import Node, node
 from tests.kubernetes.services import SERVICES_NAMESPACE
 from tests.kubernetes.turn import turn
 
+ROUNDS = "--kubernetes-rounds"
+FULL = 5
+TOLD = pytest.StashKey[list[str]]()
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    parser.addoption(ROUNDS, type=int, default=1, help=f"rounds of kills on the cluster (default: 1); from {FULL} on the other fault tests are whole too")
+
+
+def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
+    """A test that takes ``kill_round`` runs once for each."""
+    if "kill_round" in metafunc.fixturenames:
+        metafunc.parametrize("kill_round", range(metafunc.config.getoption(ROUNDS, default=1)))  # the option is unknown to a run of all tests
+
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter, config: pytest.Config) -> None:
+    """Measured figures, after all tests."""
+    for line in config.stash.get(TOLD, []):
+        terminalreporter.write_line(line)
+
+
+@pytest.fixture(scope="session")
+def whole(request: pytest.FixtureRequest) -> bool:
+    """Whether the counts are those of ``docs/howto/test-on-kubernetes.md``, not fewer so that the tier stays short."""
+    return int(request.config.getoption(ROUNDS, default=1)) >= FULL
+
+
+@pytest.fixture(scope="session")
+def tell(request: pytest.FixtureRequest) -> list[str]:
+    """Lines for the end of the session: figures, which no test asserts."""
+    return request.config.stash.setdefault(TOLD, [])
+
 
 @pytest.fixture(scope="session")
 def cluster() -> Cluster:

@@ -17,12 +17,14 @@ from kubernetes.stream import stream
 from tests.kubernetes.cluster import Cluster
 
 NAMESPACE, POD = "ol-faults", "node"
-# the process of the container that is number 1 within it
+# the process of the container that is number 1 within it, or the child of that one that runs a program
 IN_CONTAINER = """
 for process in /proc/[0-9]*; do
   grep -qs "$1" $process/cgroup || continue
   [ "$(sed -n 's/^NSpid:.*[[:space:]]//p' $process/status 2>/dev/null)" = 1 ] || continue
-  kill -"$2" "${process#/proc/}" && echo "${process#/proc/}"
+  pid=${process#/proc/}
+  [ -z "$3" ] || pid=$(pgrep -o -x -P "$pid" "$3") || continue
+  kill -"$2" "$pid" && echo "$pid"
 done
 """
 BY_NAME = 'pgrep -x "$1" | while read -r pid; do kill -"$2" "$pid" && echo "$pid"; done'
@@ -34,19 +36,22 @@ class Node:
     def __init__(self, cluster: Cluster) -> None:
         self._cluster = cluster
 
-    def kill(self, pod: client.V1Pod, container: str, signal: str = "KILL") -> int:
-        """Sends a signal to the first process of a container; its pid on the node. Fails the test when it is not there."""
+    def kill(self, pod: client.V1Pod, container: str, signal: str = "KILL", program: str = "") -> int:
+        """Sends a signal to the first process of a container, or to the program that it started; its pid on the node.
+
+        Fails the test when it is not there.
+        """
         (status,) = [one for one in pod.status.container_statuses if one.name == container]
-        return self._signal(IN_CONTAINER, status.container_id.rpartition("/")[2], signal, f"{pod.metadata.name}/{container}")
+        return self._signal(IN_CONTAINER, status.container_id.rpartition("/")[2], signal, f"{pod.metadata.name}/{container}", program)
 
     def kill_program(self, name: str, signal: str = "KILL") -> int:
         """Sends a signal to a program of the node, for example ``kubelet``, which the node's own supervisor starts again."""
         return self._signal(BY_NAME, name, signal, name)
 
-    def _signal(self, script: str, of: str, signal: str, what: str) -> int:
+    def _signal(self, script: str, of: str, signal: str, what: str, program: str = "") -> int:
         # a client of its own: the stream replaces the way its client speaks
         call = self._cluster.new_core().connect_get_namespaced_pod_exec
-        answer = stream(call, POD, NAMESPACE, command=["sh", "-c", script, "sh", of, signal], stdout=True, stderr=True, stdin=False, tty=False)
+        answer = stream(call, POD, NAMESPACE, command=["sh", "-c", script, "sh", of, signal, program], stdout=True, stderr=True, stdin=False, tty=False)
         pids = [word for word in str(answer).split() if word.isdecimal()]
         if not pids:
             pytest.fail(f"no process of {what} on the node: {answer}")
