@@ -13,7 +13,13 @@ from benchmarks.machine import Neighbours, as_json, describe, neighbours
 from benchmarks.options import Options
 from benchmarks.results import WIDE_SPREAD, Outcome
 
-WORKLOADS = {"P1": "benchmarks.p1_parse", "P2": "benchmarks.p2_latency", "P4": "benchmarks.p4_warehouse", "P18": "benchmarks.p18_loop"}
+WORKLOADS = {
+    "P1": "benchmarks.p1_parse",
+    "P2": "benchmarks.p2_latency",
+    "P4": "benchmarks.p4_warehouse",
+    "P5": "benchmarks.p5_tracking_logs",
+    "P18": "benchmarks.p18_loop",
+}
 RESULTS = Path(__file__).parent / "results"
 
 
