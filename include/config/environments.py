@@ -277,7 +277,6 @@ def use_lake(address: LakeConnection) -> None:
 
 LOCAL_SERVICES = {
     "openedx": ("OL_OPENEDX_URL", "http://openedx.local"),
-    "learn": ("OL_LEARN_URL", "http://learn.local"),
     "mongodb": ("OL_MONGODB_URL", "mongodb://mongodb.local"),
     "landing": ("OL_LANDING", "file:///landing"),
 }

@@ -4,16 +4,13 @@ from __future__ import annotations
 
 import json
 import sys
-import urllib.error
-import urllib.request
 from collections.abc import Mapping
 
+from include.local.loopback import answers
 from include.local.paths import Paths
 from include.local.ports import Ports
 from include.local.postgres import Address
 from include.local.programs import Service
-
-_DIRECT = urllib.request.build_opener(urllib.request.ProxyHandler({}))  # no proxy for the loopback interface
 
 
 class Airbyte:
@@ -53,12 +50,4 @@ class Airbyte:
         )
         secrets = {"PGPASSWORD": postgres.password, "AIRBYTE_CLIENT_ID": self.client_id, "AIRBYTE_CLIENT_SECRET": self.client_secret}
         health = f"http://127.0.0.1:{port}/api/public/v1/health"
-        return Service("airbyte", command, lambda: _answers(health), environment={**environment, **secrets}, directory=self._paths.root, deadline=120, grace=5)
-
-
-def _answers(url: str) -> bool:
-    try:
-        with _DIRECT.open(url, timeout=5) as answer:
-            return bool(answer.status == 200)
-    except (urllib.error.URLError, OSError):
-        return False
+        return Service("airbyte", command, lambda: answers(health), environment={**environment, **secrets}, directory=self._paths.root, deadline=120, grace=5)

@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import sys
-import urllib.error
-import urllib.request
 
+from include.local.loopback import answers
 from include.local.paths import Paths
 from include.local.ports import Ports
 from include.local.postgres import Address
@@ -13,7 +12,6 @@ from include.local.programs import Service
 
 DATABASE = "webhooks"
 KEY_ID = "local"
-_DIRECT = urllib.request.build_opener(urllib.request.ProxyHandler({}))  # no proxy for the loopback interface
 
 
 class Learn:
@@ -44,12 +42,4 @@ class Learn:
         state = self._paths.state / "learn.sqlite"
         command = (sys.executable, "-m", "include.local.services.learn", *("--port", str(port)), *("--state", str(state)))
         health = f"http://127.0.0.1:{port}/health"
-        return Service("learn", command, lambda: _answers(health), environment=self._keys, directory=self._paths.root, deadline=60, grace=5)
-
-
-def _answers(url: str) -> bool:
-    try:
-        with _DIRECT.open(url, timeout=5) as answer:
-            return bool(answer.status == 200)
-    except (urllib.error.URLError, OSError):
-        return False
+        return Service("learn", command, lambda: answers(health), environment=self._keys, directory=self._paths.root, deadline=60, grace=5)

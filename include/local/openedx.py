@@ -4,18 +4,16 @@ from __future__ import annotations
 
 import json
 import sys
-import urllib.error
-import urllib.request
 from collections.abc import Mapping, Sequence
 
 from include.local.learn import Learn
+from include.local.loopback import answers
 from include.local.paths import Paths
 from include.local.ports import Ports
 from include.local.postgres import Address
 from include.local.programs import Service
 
 DEPLOYMENTS = ("mitx", "mitxonline", "xpro")
-_DIRECT = urllib.request.build_opener(urllib.request.ProxyHandler({}))  # no proxy for the loopback interface
 
 
 class OpenEdx:
@@ -62,13 +60,5 @@ class OpenEdx:
         command = (sys.executable, "-m", "include.local.services.openedx", "--port", str(port), "--source-dsn", postgres.dsn(password=False))
         own = {**environment, "PGPASSWORD": postgres.password, **self._application}
         health = f"{self.url}/health"
-        openedx = Service("openedx", command, lambda: _answers(health), environment=own, directory=self._paths.root, deadline=120, grace=5)
+        openedx = Service("openedx", command, lambda: answers(health), environment=own, directory=self._paths.root, deadline=120, grace=5)
         return [openedx, self.learn.service()]
-
-
-def _answers(url: str) -> bool:
-    try:
-        with _DIRECT.open(url, timeout=5) as answer:
-            return bool(answer.status == 200)
-    except (urllib.error.URLError, OSError):
-        return False

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import urllib.request
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -15,13 +14,13 @@ from include.lake.names import table_in
 from include.local.airflow_api import Run
 from include.local.data.openedx_logs import DayLogs
 from include.local.data.openedx_runs import runs_from_databases
+from include.local.loopback import DIRECT
 from include.local.openedx import DEPLOYMENTS
 from include.local.openedx_inputs import Inputs
 from include.local.platform import Platform
 from include.local.summary import Lake
 
 TOLD = ("mitxonline", "xpro")  # MIT Learn does not list residential courses
-_DIRECT = urllib.request.build_opener(urllib.request.ProxyHandler({}))  # no proxy for the loopback interface
 
 
 @dataclass(frozen=True)
@@ -103,6 +102,6 @@ def _by_type(logs: DayLogs) -> Counter[str]:
 
 def _applied(platform: Platform) -> set[str]:
     """Courses of the events that MIT Learn's receiver has applied."""
-    with _DIRECT.open(f"{platform.learn_url}/_applied", timeout=30) as answer:
+    with DIRECT.open(f"{platform.learn_url}/_applied", timeout=30) as answer:
         events = json.loads(answer.read())
     return {json.loads(event["body"])["course_id"] for event in events}
