@@ -32,7 +32,11 @@ DEADLINE = 90.0
 @contextmanager
 def dag_processor(log: Path) -> Iterator[None]:
     """Airflow's own, for the length of a block."""
-    fast = {"AIRFLOW__DAG_PROCESSOR__REFRESH_INTERVAL": "1", "AIRFLOW__DAG_PROCESSOR__BUNDLE_REFRESH_CHECK_INTERVAL": "1"}
+    fast = {
+        "AIRFLOW__DAG_PROCESSOR__REFRESH_INTERVAL": "1",
+        "AIRFLOW__DAG_PROCESSOR__BUNDLE_REFRESH_CHECK_INTERVAL": "1",
+        "AIRFLOW__CORE__MIN_SERIALIZED_DAG_UPDATE_INTERVAL": "0",  # or a DAG that changes within 30 s of its last change is not stored
+    }
     with (
         log.open("ab") as stream,
         subprocess.Popen(

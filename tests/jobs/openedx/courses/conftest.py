@@ -5,12 +5,10 @@ from __future__ import annotations
 from collections.abc import Iterator
 from pathlib import Path
 
-import psycopg
 import pytest
 
-from include.config.environments import current_environment
-from include.lake.catalog import create_catalog_tables
 from include.local.platform import Platform
+from tests.own_lake import new_lake, variables
 
 ROUNDS = "--course-rounds"
 
@@ -25,17 +23,9 @@ def rounds(request: pytest.FixtureRequest) -> int:
     return request.config.getoption(ROUNDS, default=None) or 0
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 def course_lake(postgres: Platform, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
     """The lake's folder; the variables that jobs read are set."""
-    with psycopg.connect(postgres.postgres_dsn, autocommit=True) as connection:
-        connection.execute("CREATE DATABASE course_tests")
-    address = postgres.postgres.dsn("course_tests", driver="psycopg2")
-    create_catalog_tables(address)
     folder = tmp_path_factory.mktemp("course-lake")
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("PYICEBERG_CATALOG__OL_DATA_LAKE_LOCAL__URI", address)
-        patch.setenv("PYICEBERG_CATALOG__OL_DATA_LAKE_LOCAL__LOCAL__ROOT", str(folder))
-        current_environment.cache_clear()
+    with variables(new_lake(postgres, folder)):
         yield folder
-    current_environment.cache_clear()

@@ -7,14 +7,14 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from types import ModuleType
 
-import psycopg
 import pytest
 from pyiceberg.catalog import Catalog
 
 from include.config.environments import current_environment
 from include.contract import JobResult
-from include.lake.catalog import create_catalog_tables, open_catalog
+from include.lake.catalog import open_catalog
 from include.local.platform import Platform
+from tests.own_lake import new_lake, variables
 
 ROUNDS = "--forum-rounds"
 
@@ -24,17 +24,9 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 
 
 @pytest.fixture(scope="module")
-def forum_lake(postgres: Platform, tmp_path_factory: pytest.TempPathFactory, request: pytest.FixtureRequest) -> Iterator[Catalog]:
+def forum_lake(postgres: Platform, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Catalog]:
     """An empty lake for one module of tests."""
-    database = f"forum_{request.module.__name__.rpartition('.')[2]}"
-    with psycopg.connect(postgres.postgres_dsn, autocommit=True) as connection:
-        connection.execute(f"CREATE DATABASE {database}")
-    address = postgres.postgres.dsn(database, driver="psycopg2")
-    create_catalog_tables(address)
-    with pytest.MonkeyPatch.context() as patch:
-        prefix = "PYICEBERG_CATALOG__OL_DATA_LAKE_LOCAL__"
-        for name, value in {"URI": address, "LOCAL__ROOT": str(tmp_path_factory.mktemp("lake")), "WAREHOUSE": "local:///warehouse"}.items():
-            patch.setenv(prefix + name, value)
+    with variables(new_lake(postgres, tmp_path_factory.mktemp("lake"))):
         yield open_catalog(current_environment())
 
 

@@ -5,34 +5,25 @@ from __future__ import annotations
 from collections.abc import Iterator
 from pathlib import Path
 
-import psycopg
 import pytest
 from pyiceberg.catalog import Catalog
 
+from include.config.environments import current_environment
 from include.jobs.openedx.export.record import Records
 from include.jobs.openedx.export.steps import Exporter
-from include.lake.catalog import create_catalog_tables, open_catalog
+from include.lake.catalog import open_catalog
 from include.local.platform import Platform
 from tests.openedx_service import QUICK, VARIABLES, Service, running
+from tests.own_lake import new_lake, variables
 
 from .work import Work
 
-CATALOG = "ol_data_lake_local"
 
-
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 def openedx_lake(postgres: Platform, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Catalog]:
     """A catalog of these tests' own, which jobs find by their environment."""
-    with psycopg.connect(postgres.postgres_dsn, autocommit=True) as connection:
-        connection.execute("CREATE DATABASE openedx_jobs")
-    create_catalog_tables(postgres.postgres.dsn("openedx_jobs"))
-    root: Path = tmp_path_factory.mktemp("lake")
-    prefix = f"PYICEBERG_CATALOG__{CATALOG.upper()}__"
-    variables = {f"{prefix}URI": postgres.postgres.dsn("openedx_jobs", driver="psycopg2"), f"{prefix}LOCAL__ROOT": str(root), **VARIABLES}
-    with pytest.MonkeyPatch.context() as patch:
-        for name, value in variables.items():
-            patch.setenv(name, value)
-        yield open_catalog(CATALOG, {"warehouse": "local:///warehouse"})
+    with variables(new_lake(postgres, tmp_path_factory.mktemp("lake")) | VARIABLES):
+        yield open_catalog(current_environment())
 
 
 @pytest.fixture(scope="module")

@@ -11,7 +11,6 @@ from datetime import date
 from pathlib import Path
 from typing import Any
 
-import psycopg
 import pyarrow as pa
 import pytest
 from pyiceberg.catalog import Catalog
@@ -20,8 +19,9 @@ from include.config.environments import current_environment
 from include.contract import JobResult
 from include.jobs.openedx.tracking_logs import job
 from include.jobs.openedx.tracking_logs.table import table_of
-from include.lake.catalog import create_catalog_tables, open_catalog
+from include.lake.catalog import open_catalog
 from include.local.platform import Platform
+from tests.own_lake import new_lake
 
 EVENTS = "--log-events"
 ROUNDS = "--log-rounds"
@@ -46,12 +46,7 @@ def asked(config: pytest.Config, option: str, default: int) -> int:
 @pytest.fixture(scope="session")
 def logs_variables(postgres: Platform, tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
     """The variables of a lake for the tests of this folder."""
-    with psycopg.connect(postgres.postgres_dsn, autocommit=True) as connection:
-        connection.execute("CREATE DATABASE tracking_logs")
-    address = postgres.postgres.dsn("tracking_logs", driver="psycopg2")
-    create_catalog_tables(address)
-    prefix = "PYICEBERG_CATALOG__OL_DATA_LAKE_LOCAL__"
-    return {f"{prefix}URI": address, f"{prefix}LOCAL__ROOT": str(tmp_path_factory.mktemp("lake")), f"{prefix}WAREHOUSE": "local:///warehouse"}
+    return new_lake(postgres, tmp_path_factory.mktemp("lake"))
 
 
 @pytest.fixture

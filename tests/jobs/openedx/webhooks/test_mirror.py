@@ -3,32 +3,25 @@
 from __future__ import annotations
 
 import hashlib
-import secrets
 from datetime import datetime
 from typing import Any
 
-import psycopg
 import pytest
-from psycopg import sql
 from pyiceberg.table import Table
 
 from include.config.environments import current_environment
 from include.jobs.openedx.webhooks import mirror
-from include.lake.catalog import create_catalog_tables, open_catalog
+from include.lake.catalog import open_catalog
 from include.local.platform import Platform
 from tests.jobs.openedx.webhooks.harness import World, event, run_job
+from tests.own_lake import new_lake
 
 
 @pytest.fixture
 def lake_variables(world: World, postgres: Platform, tmp_path: Any) -> World:
     """A catalog of the test's own."""
-    with psycopg.connect(postgres.postgres_dsn, autocommit=True) as connection:
-        name = f"webhooks_lake_{secrets.token_hex(4)}"
-        connection.execute(sql.SQL("CREATE DATABASE {}").format(sql.Identifier(name)))
-    create_catalog_tables(postgres.postgres.dsn(name))
-    prefix = f"PYICEBERG_CATALOG__{current_environment().lake.catalog.upper()}__"
-    world.patch.setenv(f"{prefix}URI", postgres.postgres.dsn(name, driver="psycopg2"))
-    world.patch.setenv(f"{prefix}LOCAL__ROOT", str(tmp_path))
+    for name, value in new_lake(postgres, tmp_path).items():
+        world.patch.setenv(name, value)
     world.patch.setenv("PYICEBERG_HOME", str(tmp_path))
     return world
 

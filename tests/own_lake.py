@@ -1,0 +1,36 @@
+"""A lake of a test's own: an empty catalog in the session's PostgreSQL and an empty folder."""
+
+from __future__ import annotations
+
+import secrets
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+
+import psycopg
+import pytest
+from psycopg import sql
+
+from include.config.environments import current_environment
+from include.lake.catalog import create_catalog_tables
+from include.local.platform import Platform
+
+
+def new_lake(postgres: Platform, folder: Path) -> dict[str, str]:
+    """Makes one, with its files below a folder; the variables by which pyiceberg, and so every job, finds it."""
+    database = f"lake_{secrets.token_hex(6)}"
+    with psycopg.connect(postgres.postgres_dsn, autocommit=True) as connection:
+        connection.execute(sql.SQL("CREATE DATABASE {}").format(sql.Identifier(database)))
+    create_catalog_tables(postgres.postgres.dsn(database))
+    prefix = f"PYICEBERG_CATALOG__{current_environment().lake.catalog.upper()}__"
+    address = postgres.postgres.dsn(database, driver="psycopg2")
+    return {f"{prefix}URI": address, f"{prefix}LOCAL__ROOT": str(folder), f"{prefix}WAREHOUSE": "local:///warehouse"}
+
+
+@contextmanager
+def variables(values: Mapping[str, str]) -> Iterator[None]:
+    """Sets them for the length of a block: a fixture of a wider scope than a module would lead other tests to its lake."""
+    with pytest.MonkeyPatch.context() as patch:
+        for name, value in values.items():
+            patch.setenv(name, value)
+        yield
