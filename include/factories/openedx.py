@@ -18,8 +18,9 @@ from typing import Any
 import pendulum
 from airflow.sdk import DAG, Asset, CronPartitionTimetable, Param, PartitionedAssetTimetable
 
-from include.config.environments import EnvironmentSettings, local_service
+from include.config.environments import EnvironmentSettings
 from include.config.openedx import OpenedxUnit, Site
+from include.config.services import local_service
 from include.config.vocabulary import Layer, Profile
 from include.lake.assets import asset_of
 from include.lake.names import table_in
