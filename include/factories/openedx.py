@@ -142,9 +142,10 @@ def build_tracking_logs_dag(here: Deployment) -> DAG:
     schedule = CronPartitionTimetable("0 4 * * *", timezone="UTC", run_offset=-1, key_format="%Y-%m-%d")
     start = pendulum.datetime(first.year, first.month, first.day, tz="UTC")
     day = Param("", type="string", description="the day, when the run has no partition: 2026-11-20")
-    paused = not here.environment.schedules  # the timetable is needed for partitions, also where nothing shall run by itself
+    # the timetable names partitions also where nothing shall run by itself: there its schedule ends where it begins
+    end = None if here.environment.schedules else start
     description = "Normalises the tracking logs of one day without loss."
-    with here.dag(LOGS, description, schedule, LOGS_TRIAGE, start_date=start, max_active_runs=4, params={"day": day}, is_paused_upon_creation=paused) as dag:
+    with here.dag(LOGS, description, schedule, LOGS_TRIAGE, start_date=start, end_date=end, max_active_runs=4, params={"day": day}) as dag:
         job_task(spec, here.environment, task_id="normalise", pool=LAKE_POOL, outlets=[here.asset(LOGS)])
     return dag
 

@@ -28,7 +28,7 @@ from include.local.paths import Paths
 from include.local.platform import Platform
 
 DAG_ID = "openedx__mitx__tracking_logs"
-FIRST, DAYS, EVENTS = date(2026, 2, 1), 30, 240
+FIRST, DAYS, EVENTS = date(2026, 1, 15), 30, 240  # before the demo's days
 KILLED_AFTER = 6  # days loaded
 PATIENCE = 600.0  # seconds
 pytestmark = [pytest.mark.live, pytest.mark.timeout(1800)]
