@@ -17,6 +17,7 @@ WORKLOADS = {
     "P1": "benchmarks.p1_parse",
     "P2": "benchmarks.p2_latency",
     "P4": "benchmarks.p4_warehouse",
+    "P5": "benchmarks.p5_tracking_logs",
     "P7": "benchmarks.p7_course_archive",
     "P14": "benchmarks.p14_bson",
     "P16": "benchmarks.p16_sweep",

@@ -33,6 +33,9 @@ class AirbyteJobTrigger(BaseTrigger):
     async def run(self) -> AsyncIterator[TriggerEvent]:
         """Yields one event: ``{"job_id", "status"}``, or ``{"job_id", "error"}`` for an error that stays."""
         while True:
+            # not at once: an event that comes before the scheduler has read the end of the worker that deferred is taken for the end of the next one,
+            # and the task is tried again for nothing (Airflow 3.3, "finished with state success, but the task instance's state attribute is queued")
+            await asyncio.sleep(self.poll_seconds)
             status, error, permanent = await sync_to_async(self._look, thread_sensitive=False)()
             if error is not None:
                 self.log.warning("job %s: %s", self.job_id, error)
@@ -42,7 +45,6 @@ class AirbyteJobTrigger(BaseTrigger):
             elif status not in ACTIVE:
                 yield TriggerEvent({"job_id": self.job_id, "status": status})
                 return
-            await asyncio.sleep(self.poll_seconds)
 
     async def on_kill(self) -> None:
         """Cancels the job when somebody clears the waiting task or marks it; not when the triggerer restarts."""

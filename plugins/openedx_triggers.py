@@ -43,6 +43,7 @@ class ExportTrigger(BaseTrigger):
         token = ""
         async with aiohttp.ClientSession(timeout=TIMEOUT) as session:
             while True:
+                await asyncio.sleep(self.poll_seconds)  # first: see airbyte_triggers
                 try:
                     token = token or await self._token(session)
                     async with session.get(self.url, headers={"Authorization": f"{self.token_type} {token}"}, allow_redirects=False) as answer:
@@ -58,7 +59,6 @@ class ExportTrigger(BaseTrigger):
                 if state in ENDED:
                     yield TriggerEvent({"state": state})
                     return
-                await asyncio.sleep(self.poll_seconds)
 
     async def _token(self, session: aiohttp.ClientSession) -> str:
         from airflow.sdk import BaseHook

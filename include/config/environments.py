@@ -13,12 +13,6 @@ The variables:
 ``OL_WORK_ROOT``           overrides where runs keep their progress and artifacts (a folder or an ``s3://`` prefix)
 ``TRINO_CATALOG``          local only: the lake's catalog in a Trino that is somebody else's
 ``TRINO_HOST`` …           see :class:`LakeConnection`
-``OL_OPENEDX_URL`` …       local only: see :func:`local_service`
-``AIRBYTE_CLIENT_ID`` …    see :func:`airbyte_application`
-``OPENEDX_CLIENT_ID`` …    see :func:`openedx_application`
-``MIT_LEARN_…``            see :func:`learn_settings`
-``WEBHOOK_OUTBOX_DSN``     see :func:`outbox_dsn`
-``FORUM_MONGODB_USERNAME`` … see :func:`forum_login`
 """
 
 from __future__ import annotations
@@ -31,9 +25,8 @@ from functools import cache
 from pathlib import Path
 from types import MappingProxyType
 from typing import Annotated, Literal, Self
-from urllib.parse import urlsplit
 
-from pydantic import BaseModel, ConfigDict, Field, SecretStr, model_validator
+from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from include.config.confidential import confidential
 from include.config.errors import ConfigError, Problem
@@ -150,31 +143,33 @@ class LakeConnection(_Model):
     http_scheme: Literal["http", "https"]
 
 
-def _refuse(key: str, found: str, allowed: str, example: str = "") -> ConfigError:
+def refuse(key: str, found: str, allowed: str, example: str = "") -> ConfigError:
+    """The error for a variable: what was found, what is allowed."""
     return ConfigError((Problem("environment variables", key, found, allowed, example),))
 
 
-def _name(environ: Mapping[str, str]) -> Environment:
+def name_of(environ: Mapping[str, str]) -> Environment:
+    """Which environment the variables say. Raises ``ConfigError``, for production without the cluster's marker, too."""
     found = environ.get("OL_ENVIRONMENT", Environment.LOCAL.value)
     try:
         name = Environment(found)
     except ValueError:
         allowed = ", ".join(item.value for item in Environment)
-        raise _refuse("OL_ENVIRONMENT", repr(found), allowed, "OL_ENVIRONMENT=qa") from None
+        raise refuse("OL_ENVIRONMENT", repr(found), allowed, "OL_ENVIRONMENT=qa") from None
     marker = environ.get("OL_CLUSTER", "")
     if (name is Environment.PRODUCTION) != (marker == Environment.PRODUCTION.value):
-        raise _refuse("OL_CLUSTER", f"{marker!r} beside OL_ENVIRONMENT={name.value}", "'production' exactly when OL_ENVIRONMENT is production")
+        raise refuse("OL_CLUSTER", f"{marker!r} beside OL_ENVIRONMENT={name.value}", "'production' exactly when OL_ENVIRONMENT is production")
     return name
 
 
 def _suffix(name: Environment, environ: Mapping[str, str]) -> str:
     suffix = environ.get("OL_SCHEMA_SUFFIX", "")
     if suffix and not re.fullmatch(r"[a-z][a-z0-9_]{0,30}", suffix):
-        raise _refuse("OL_SCHEMA_SUFFIX", repr(suffix), "a lower-case word of at most 31 letters, digits and underscores", "OL_SCHEMA_SUFFIX=pr_1523")
+        raise refuse("OL_SCHEMA_SUFFIX", repr(suffix), "a lower-case word of at most 31 letters, digits and underscores", "OL_SCHEMA_SUFFIX=pr_1523")
     if name is Environment.BRANCH and not suffix:
-        raise _refuse("OL_SCHEMA_SUFFIX", "nothing", "the branch's own suffix: a branch writes only its own schemas", "OL_SCHEMA_SUFFIX=pr_1523")
+        raise refuse("OL_SCHEMA_SUFFIX", "nothing", "the branch's own suffix: a branch writes only its own schemas", "OL_SCHEMA_SUFFIX=pr_1523")
     if name is Environment.PRODUCTION and suffix:
-        raise _refuse("OL_SCHEMA_SUFFIX", repr(suffix), "nothing in production")
+        raise refuse("OL_SCHEMA_SUFFIX", repr(suffix), "nothing in production")
     return suffix
 
 
@@ -183,9 +178,9 @@ def _runtime(name: Environment, configured: object, environ: Mapping[str, str]) 
     if not found:
         return configured
     if found not in {runtime.value for runtime in Runtime}:
-        raise _refuse("OL_RUNTIME", repr(found), ", ".join(runtime.value for runtime in Runtime), "OL_RUNTIME=pod")
+        raise refuse("OL_RUNTIME", repr(found), ", ".join(runtime.value for runtime in Runtime), "OL_RUNTIME=pod")
     if name is not Environment.LOCAL and found != configured:
-        raise _refuse("OL_RUNTIME", f"{found!r} beside OL_ENVIRONMENT={name.value}", "nothing: only on a laptop is there a choice")
+        raise refuse("OL_RUNTIME", f"{found!r} beside OL_ENVIRONMENT={name.value}", "nothing: only on a laptop is there a choice")
     return found
 
 
@@ -194,7 +189,7 @@ def _image_tag(runtime: object, environ: Mapping[str, str]) -> str:
     if not tag and runtime != Runtime.POD.value:
         return ""
     if tag == "latest" or not re.fullmatch(r"[A-Za-z0-9_][A-Za-z0-9_.-]{0,127}", tag):
-        raise _refuse("OL_IMAGE_TAG", repr(tag), "a tag other than latest: which version runs must be known", "OL_IMAGE_TAG=2026.11.20-3f2a1c0")
+        raise refuse("OL_IMAGE_TAG", repr(tag), "a tag other than latest: which version runs must be known", "OL_IMAGE_TAG=2026.11.20-3f2a1c0")
     return tag
 
 
@@ -205,14 +200,14 @@ def _image_digests(name: Environment, environ: Mapping[str, str]) -> dict[str, s
     known = found.keys() <= Images.model_fields.keys() and all(re.fullmatch(r"sha256:[0-9a-f]{64}", digest) for digest in found.values())
     if not known or len(found) != len(parts) or (name is Environment.PRODUCTION and found.keys() != Images.model_fields.keys()):
         allowed = f"a digest for each of {', '.join(Images.model_fields)}" + (": in production all must be known" if name is Environment.PRODUCTION else "")
-        raise _refuse("OL_IMAGE_DIGESTS", repr(text), allowed, "OL_IMAGE_DIGESTS=dbt=sha256:9f86…,jobs=sha256:60fd…")
+        raise refuse("OL_IMAGE_DIGESTS", repr(text), allowed, "OL_IMAGE_DIGESTS=dbt=sha256:9f86…,jobs=sha256:60fd…")
     return found
 
 
 def read_environment(environ: Mapping[str, str], release: Mapping[str, str] = MappingProxyType({})) -> EnvironmentSettings:
     """The settings that a set of environment variables asks for. Raises ``ConfigError``; see the module's docstring."""
     environ = {**environ, **release}
-    name = _name(environ)
+    name = name_of(environ)
     path = UNITS / "environments.yml"
     data = read_yaml(path)
     if not isinstance(data.get(name.value), dict):
@@ -251,10 +246,10 @@ def lake_connection(environ: Mapping[str, str] | None = None) -> LakeConnection:
     """Where Trino answers, from the variables named at :class:`LakeConnection`. Raises ``ConfigError`` when ``TRINO_HOST`` is missing."""
     environ = os.environ if environ is None else environ
     if not environ.get("TRINO_HOST"):
-        raise _refuse("TRINO_HOST", "nothing", "the host Trino answers at", "eval $(make -s lake)")
+        raise refuse("TRINO_HOST", "nothing", "the host Trino answers at", "eval $(make -s lake)")
     port = environ.get("TRINO_PORT", "8080")
     if not port.isdecimal():
-        raise _refuse("TRINO_PORT", repr(port), "a port number", "TRINO_PORT=8080")
+        raise refuse("TRINO_PORT", repr(port), "a port number", "TRINO_PORT=8080")
     return LakeConnection(
         host=environ["TRINO_HOST"],
         port=int(port),
@@ -275,124 +270,9 @@ def use_lake(address: LakeConnection) -> None:
     }
 
 
-LOCAL_SERVICES = {
-    "openedx": ("OL_OPENEDX_URL", "http://openedx.local"),
-    "mongodb": ("OL_MONGODB_URL", "mongodb://mongodb.local"),
-    "landing": ("OL_LANDING", "file:///landing"),
-}
-"""What ``{…}`` in a unit's local addresses stands for: the variable that the local platform sets, and what a DAG shows where it does not run."""
-
-
-def local_service(address: str, environ: Mapping[str, str] | None = None) -> str:
-    """An address of a unit file with ``{service}`` replaced by where that service of the local platform is. Raises ``ConfigError`` for an unknown one."""
-    environ = os.environ if environ is None else environ
-    name, _, rest = address.removeprefix("{").partition("}")
-    if not address.startswith("{"):
-        return address
-    if name not in LOCAL_SERVICES:
-        raise _refuse("address", repr(address), "one of " + ", ".join(f"{{{known}}}" for known in LOCAL_SERVICES))
-    variable, elsewhere = LOCAL_SERVICES[name]
-    return environ.get(variable, elsewhere) + rest
-
-
-class Application(_Model):
-    """A client that may call somebody's API."""
-
-    client_id: str
-    client_secret: SecretStr
-
-
-def airbyte_application(environ: Mapping[str, str] | None = None) -> Application:
-    """The application that the local Airbyte accepts, from ``AIRBYTE_CLIENT_ID`` and ``AIRBYTE_CLIENT_SECRET``. Raises ``ConfigError``."""
-    name, secret = _application("AIRBYTE", "the credentials of the one application that may call the local Airbyte", environ)
-    return Application(client_id=name, client_secret=SecretStr(secret))
-
-
-def openedx_application(environ: Mapping[str, str] | None = None) -> tuple[str, str]:
-    """Client id and secret for one deployment's Open edX, from ``OPENEDX_CLIENT_ID`` and ``OPENEDX_CLIENT_SECRET``. Raises ``ConfigError``."""
-    return _application("OPENEDX", "the credentials of this platform's OAuth application at the deployment's Open edX", environ)
-
-
-def _application(prefix: str, allowed: str, environ: Mapping[str, str] | None) -> tuple[str, str]:
-    environ = os.environ if environ is None else environ
-    names = (f"{prefix}_CLIENT_ID", f"{prefix}_CLIENT_SECRET")
-    for name in names:
-        if not environ.get(name):
-            raise _refuse(name, "nothing", allowed)
-    return environ[names[0]], environ[names[1]]
-
-
-class WebhookKey(_Model):
-    """A key that signs webhooks: its id travels in a header, its secret never does."""
-
-    id: str
-    secret: SecretStr
-
-
-class LearnSettings(_Model):
-    """Where MIT Learn is told of new content, and the keys to sign with: the first signs, the second is tried when MIT Learn refuses the first."""
-
-    base_url: str
-    keys: tuple[WebhookKey, ...]
-
-
-def learn_settings(environ: Mapping[str, str] | None = None) -> LearnSettings:
-    """``MIT_LEARN_BASE_URL`` and ``MIT_LEARN_WEBHOOK_KEYS`` (see :func:`webhook_keys`). Raises ``ConfigError``.
-
-    The address is https, without user, query or fragment; on a laptop http will do.
-    """
-    environ = os.environ if environ is None else environ
-    found = environ.get("MIT_LEARN_BASE_URL", "")
-    schemes = {"https", "http"} if _name(environ) is Environment.LOCAL else {"https"}
-    try:
-        url = urlsplit(found)
-        plain = url.scheme in schemes and bool(url.hostname) and url.port != 0 and not set("@?#") & set(found)
-    except ValueError:
-        plain = False
-    if not plain:
-        allowed = f"an address of {' or '.join(sorted(schemes))} without user, query and fragment"
-        raise _refuse("MIT_LEARN_BASE_URL", repr(found) if found else "nothing", allowed, "MIT_LEARN_BASE_URL=https://api.learn.mit.edu")
-    return LearnSettings(base_url=found.rstrip("/"), keys=webhook_keys(environ))
-
-
-def webhook_keys(environ: Mapping[str, str] | None = None) -> tuple[WebhookKey, ...]:
-    """One or two ``<id>=<secret>`` from ``MIT_LEARN_WEBHOOK_KEYS``, apart by spaces or lines. Raises ``ConfigError``, which never shows a secret."""
-    environ = os.environ if environ is None else environ
-    entries = [entry.partition("=") for entry in environ.get("MIT_LEARN_WEBHOOK_KEYS", "").split()]
-    ids = [entry[0] for entry in entries]
-    known = all(re.fullmatch(r"[A-Za-z0-9_-]{1,64}", name) and len(secret) >= 16 for name, _, secret in entries)
-    if not known or len(set(ids)) != len(ids) or not 1 <= len(ids) <= 2:
-        lengths = ", ".join(f"an id of {len(name)} and a secret of {len(secret)} characters" for name, _, secret in entries) or "nothing"
-        allowed = "one or two <id>=<secret>, ids of letters, digits, _ and -, secrets of 16 characters or more, the one that signs first"
-        raise _refuse("MIT_LEARN_WEBHOOK_KEYS", lengths, allowed, "MIT_LEARN_WEBHOOK_KEYS='2026-11=… 2026-05=…'")
-    return tuple(WebhookKey(id=name, secret=SecretStr(secret)) for name, _, secret in entries)
-
-
-def outbox_dsn(environ: Mapping[str, str] | None = None) -> str:
-    """The PostgreSQL database of the webhooks' outbox, from ``WEBHOOK_OUTBOX_DSN``; libpq adds ``PGPASSWORD``. Raises ``ConfigError``."""
-    environ = os.environ if environ is None else environ
-    found = environ.get("WEBHOOK_OUTBOX_DSN", "")
-    if not re.match(r"postgres(ql)?://", found):
-        # not shown: an address may hold a password
-        told = f"{len(found)} characters that do not begin with postgresql://" if found else "nothing"
-        raise _refuse("WEBHOOK_OUTBOX_DSN", told, "the outbox's PostgreSQL database", "WEBHOOK_OUTBOX_DSN=postgresql://user@host:5432/webhooks")
-    return found
-
-
-def forum_login(environ: Mapping[str, str] | None = None) -> tuple[str, str] | None:
-    """User and password of the forum's MongoDB, from ``FORUM_MONGODB_USERNAME`` and ``FORUM_MONGODB_PASSWORD``; ``None`` for a server without login.
-
-    Raises ``ConfigError`` when only one of them is set.
-    """
-    environ = os.environ if environ is None else environ
-    names = ("FORUM_MONGODB_USERNAME", "FORUM_MONGODB_PASSWORD")
-    found = [environ.get(name, "") for name in names]
-    if not any(found):
-        return None
-    if not all(found):
-        missing = names[found.index("")]
-        raise _refuse(missing, "nothing", "both or neither of " + " and ".join(names))
-    return found[0], found[1]
+def variables() -> Mapping[str, str]:
+    """This process's variables, for the modules beside this one."""
+    return os.environ
 
 
 def secret_values() -> tuple[str, ...]:

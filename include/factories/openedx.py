@@ -18,8 +18,9 @@ from typing import Any
 import pendulum
 from airflow.sdk import DAG, Asset, CronPartitionTimetable, Param, PartitionedAssetTimetable
 
-from include.config.environments import EnvironmentSettings, local_service
+from include.config.environments import EnvironmentSettings
 from include.config.openedx import OpenedxUnit, Site
+from include.config.services import local_service
 from include.config.vocabulary import Layer, Profile
 from include.lake.assets import asset_of
 from include.lake.names import table_in
@@ -141,9 +142,10 @@ def build_tracking_logs_dag(here: Deployment) -> DAG:
     schedule = CronPartitionTimetable("0 4 * * *", timezone="UTC", run_offset=-1, key_format="%Y-%m-%d")
     start = pendulum.datetime(first.year, first.month, first.day, tz="UTC")
     day = Param("", type="string", description="the day, when the run has no partition: 2026-11-20")
-    paused = not here.environment.schedules  # the timetable is needed for partitions, also where nothing shall run by itself
+    # the timetable names partitions also where nothing shall run by itself: there its schedule ends where it begins
+    end = None if here.environment.schedules else start
     description = "Normalises the tracking logs of one day without loss."
-    with here.dag(LOGS, description, schedule, LOGS_TRIAGE, start_date=start, max_active_runs=4, params={"day": day}, is_paused_upon_creation=paused) as dag:
+    with here.dag(LOGS, description, schedule, LOGS_TRIAGE, start_date=start, end_date=end, max_active_runs=4, params={"day": day}) as dag:
         job_task(spec, here.environment, task_id="normalise", pool=LAKE_POOL, outlets=[here.asset(LOGS)])
     return dag
 
@@ -167,6 +169,7 @@ def build_course_dag(here: Deployment) -> DAG:
     def job(name: str, arguments: tuple[str, ...], profile: Profile = Profile.S) -> JobSpec:
         return JobSpec(name, arguments, domain=DOMAIN, profile=profile, secrets=here.secrets)
 
+    poll = 20.0 if environment.schedules else 8.0  # a laptop's Studio needs seconds
     schedule = PartitionedAssetTimetable(assets=here.asset(OBSERVATIONS))
     params = {"course": Param("", type="string", description="the course run, when the run has no partition: course-v1:MITxT+6.00x+1T2026")}
     description = "Exports, parses and loads one course run that was published again."
@@ -176,7 +179,7 @@ def build_course_dag(here: Deployment) -> DAG:
             start=job("course-export", ("--mode", "start", *export)),
             finish=job("course-export", ("--mode", "run", *export)),
             environment=environment,
-            studio={"connection_id": f"openedx_{unit.id}", "lms": site.lms, "token_type": unit.token_type, "poll_seconds": 20.0},
+            studio={"connection_id": f"openedx_{unit.id}", "lms": site.lms, "token_type": unit.token_type, "poll_seconds": poll},
             pool=unit.export_pool,
         )
         structure = job_task(

@@ -22,6 +22,7 @@ from psycopg import sql
 from include.config.pools import Pool
 from include.local.airbyte import Airbyte
 from include.local.airflow_api import AirflowApi
+from include.local.loopback import DIRECT
 from include.local.paths import Paths, write_private
 from include.local.ports import Ports
 from include.local.postgres import Address
@@ -36,7 +37,6 @@ HEALTH = {
 }
 # the log servers would listen on every interface; here the API server reads the same log files itself
 ARGUMENTS = {"airflow-scheduler": ("--skip-serve-logs",), "airflow-triggerer": ("--skip-serve-logs",)}
-_DIRECT = urllib.request.build_opener(urllib.request.ProxyHandler({}))  # no proxy for the loopback interface
 
 
 class Airflow:
@@ -179,7 +179,7 @@ class _Health:
     def _ask(self) -> dict[str, Any]:
         if time.monotonic() - self._asked > 0.25:
             try:
-                with _DIRECT.open(self._url, timeout=10) as answer:
+                with DIRECT.open(self._url, timeout=10) as answer:
                     self._found = json.loads(answer.read())
             except (urllib.error.URLError, OSError, json.JSONDecodeError):
                 self._found = {}

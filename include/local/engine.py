@@ -14,6 +14,7 @@ from include.config.environments import EnvironmentSettings
 from include.config.vocabulary import Layer
 from include.local.fetch import trino_home
 from include.local.java_cache import java_cache
+from include.local.loopback import DIRECT
 from include.local.paths import Paths, write_private
 from include.local.ports import Ports
 from include.local.postgres import Address
@@ -174,13 +175,9 @@ def _used(folder: Path) -> bool:
 
 def _request(url: str, statement: str | None = None) -> dict[str, Any]:
     request = urllib.request.Request(url, data=None if statement is None else statement.encode(), headers={"X-Trino-User": USER})  # noqa: S310 - loopback
-    with _DIRECT.open(request, timeout=30) as answer:
+    with DIRECT.open(request, timeout=30) as answer:
         found = json.loads(answer.read())
     return found if isinstance(found, dict) else {}
-
-
-# no proxy for the loopback interface, whatever the environment says
-_DIRECT = urllib.request.build_opener(urllib.request.ProxyHandler({}))
 
 
 def run_statement(port: int, statement: str, *, host: str = "127.0.0.1", scheme: str = "http") -> list[list[Any]]:

@@ -29,7 +29,7 @@ class AirbyteSyncOperator(BaseOperator):
     ui_color = "#e0e7ff"
 
     def __init__(
-        self, *, connection_id: str, airbyte_conn_id: str, poll_seconds: float = 15.0, inline_seconds: float = 5.0, deferrable: bool = True, **kwargs: Any
+        self, *, connection_id: str, airbyte_conn_id: str, poll_seconds: float = 15.0, inline_seconds: float = 20.0, deferrable: bool = True, **kwargs: Any
     ) -> None:
         super().__init__(**kwargs)
         self.connection_id = connection_id

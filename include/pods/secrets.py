@@ -40,7 +40,7 @@ LAKE_SECRETS = (
     SecretRef("DBT_ENV_SECRET_TRINO_PASSWORD", "lake-credentials", "trino-password"),
 )
 
-# What the jobs of webhooks to MIT Learn read: see include.config.environments.learn_settings and outbox_dsn.
+# What the jobs of webhooks to MIT Learn read: see include.config.services.learn_settings and outbox_dsn.
 OUTBOX_SECRETS = (SecretRef("WEBHOOK_OUTBOX_DSN", "learn-webhooks", "outbox"),)
 LEARN_SECRETS = (
     SecretRef("MIT_LEARN_BASE_URL", "learn-webhooks", "base-url", confidential=False),

@@ -8,9 +8,10 @@ import pytest
 import yaml
 
 from include.config import environments
-from include.config.environments import LakeConnection, airbyte_application, current_environment, lake_connection, openedx_application, read_environment
+from include.config.environments import LakeConnection, current_environment, lake_connection, read_environment
 from include.config.errors import ConfigError
 from include.config.files import ROOT, UNITS
+from include.config.services import airbyte_application, openedx_application
 from include.config.vocabulary import Environment, Granularity, Layer, Runtime
 
 TAG = "2026.11.20-3f2a1c0"

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from include.config.environments import learn_settings, outbox_dsn, webhook_keys
 from include.config.errors import ConfigError
+from include.config.services import learn_settings, outbox_dsn, webhook_keys
 
 KEYS = "new=0123456789abcdef old=fedcba9876543210"
 QA = {"OL_ENVIRONMENT": "qa"}

@@ -12,6 +12,7 @@ from include.config.files import ROOT
 from include.config.load import load_units_strictly
 from include.config.vocabulary import Environment
 from include.factories.airbyte import build_airbyte_dag
+from include.factories.openedx import build_openedx_dags
 from include.lake.manifest import load_warehouse
 from include.pods.profiles import PROFILES
 
@@ -54,11 +55,16 @@ def test_documents_hold_commands() -> None:
 def test_files_and_folders_in_documents_exist() -> None:
     place = re.compile(r"`((?:include|dags|docs|benchmarks|tests|plugins)/[\w./-]+)`")
     missing = {f"{named(path)}: {found}" for path in DOCUMENTS for found in place.findall(path.read_text(encoding="utf-8")) if not (ROOT / found).exists()}
-    examples = {f"docs/howto/add-an-airbyte-connection.md: include/units/airbyte/{EXAMPLE}.yml"}
+    examples = {
+        f"docs/howto/add-an-airbyte-connection.md: include/units/airbyte/{EXAMPLE}.yml",
+        f"docs/howto/add-an-open-edx-deployment.md: include/units/openedx/{DEPLOYMENT}.yml",
+    }
     assert missing - examples == set()
 
 
 EXAMPLE = "bootcamps__app_postgres"
+DEPLOYMENT = "edge"
+DIGESTS = ",".join(f"{image}=sha256:{'0' * 64}" for image in ("jobs", "dbt", "openedx"))
 
 
 def test_the_example_of_a_connection_becomes_its_dag(tmp_path: Path) -> None:
@@ -72,6 +78,19 @@ def test_the_example_of_a_connection_becomes_its_dag(tmp_path: Path) -> None:
     assert dag.dag_id == f"airbyte__{EXAMPLE}"
     assert set(dag.task_ids) >= {"sync", "verify"}
     assert [outlet.uri.rpartition("/")[2] for outlet in dag.get_task("verify").outlets] == ["raw__bootcamps__app__postgres__applications_application"]
+
+
+def test_the_example_of_a_deployment_becomes_its_dags(tmp_path: Path) -> None:
+    (text,) = blocks(ROOT / "docs/howto/add-an-open-edx-deployment.md", "yaml")
+    assert text.startswith(f"# unit: {DEPLOYMENT}\n")
+    (tmp_path / "openedx").mkdir()
+    (tmp_path / "openedx" / f"{DEPLOYMENT}.yml").write_text(text, encoding="utf-8")
+    production = {"OL_ENVIRONMENT": "production", "OL_CLUSTER": "production", "OL_IMAGE_TAG": "test", "OL_IMAGE_DIGESTS": DIGESTS}
+    environment = read_environment(production)
+    (unit,) = load_units_strictly("openedx", environment, tmp_path)
+    made = {dag_id: build() for dag_id, build in build_openedx_dags(unit, environment).items()}
+    assert set(made) == {f"openedx__{DEPLOYMENT}__{part}" for part in ("sweep", "course", "tracking_logs", "forum")}
+    assert made[f"openedx__{DEPLOYMENT}__course"].get_task("export").pool == f"openedx_export_{DEPLOYMENT}"
 
 
 def test_the_table_of_profiles_is_what_jobs_get() -> None:

@@ -20,7 +20,8 @@ from pydantic import BaseModel, SecretStr
 
 import include
 from include.config.confidential import is_secret_name
-from include.config.environments import airbyte_application, read_environment
+from include.config.environments import read_environment
+from include.config.services import airbyte_application
 from include.local.postgres import Address
 from tests.security.canaries import OF_ENVIRONMENT, SHAPES, Canary, escaped, made
 

@@ -134,11 +134,11 @@ def _host(deployment: str) -> str:
 
 
 def write_day(
-    folder: Path, roster: Roster, day: date, *, seed: int, events: int, files: int = 2, awkward: float = AWKWARD, large_line: bool = False
+    folder: Path, roster: Roster, day: date, *, seed: int, events: int, files: int = 2, awkward: float = AWKWARD, broken: bool = True, large_line: bool = False
 ) -> DayLogs:
     """Writes ``<folder>/tracking.log-<day>-<server>.gz`` for each server and says what is in them.
 
-    About ``events`` events, most of the day, a few after midnight. Of the lines, ``awkward`` are of odd shapes or broken;
+    About ``events`` events, most of the day, a few after midnight. Of the lines, ``awkward`` are of odd shapes or ``broken``;
     ``large_line`` adds an event of 10 MB. An existing file is replaced.
     """
     folder.mkdir(parents=True, exist_ok=True)
@@ -148,7 +148,7 @@ def write_day(
         for hour in range(HOURS):
             rng = random.Random(f"{seed}/{roster.deployment}/{day}/{hour}")
             begin = datetime(day.year, day.month, day.day, hour, tzinfo=UTC)
-            lines = sorted(_hour(rng, roster, logs, begin, count=events // HOURS, awkward=awkward))
+            lines = sorted(_hour(rng, roster, logs, begin, count=events // HOURS, awkward=awkward, broken=broken))
             if large_line and hour == HOURS // 2:
                 lines.append(_large(rng, roster, logs, lines[-1][0]))
             for _, server, line in lines:
@@ -160,7 +160,9 @@ def write_day(
     return logs
 
 
-def _hour(rng: random.Random, roster: Roster, logs: DayLogs, begin: datetime, *, count: int, awkward: float) -> Iterator[tuple[datetime, int, bytes]]:
+def _hour(
+    rng: random.Random, roster: Roster, logs: DayLogs, begin: datetime, *, count: int, awkward: float, broken: bool
+) -> Iterator[tuple[datetime, int, bytes]]:
     """Lines of the sittings that begin in an hour, as (moment, server, line)."""
     made = 0
     while made < count:
@@ -171,7 +173,7 @@ def _hour(rng: random.Random, roster: Roster, logs: DayLogs, begin: datetime, *,
             made += 1
             logs.totals.add(happening)
             odds = rng.random()
-            if odds < 0.2 * awkward:
+            if broken and odds < 0.2 * awkward:
                 kind = rng.choice(tuple(BROKEN))
                 logs.broken[kind] += 1
                 yield happening.time, server, BROKEN[kind](happening.fields, rng)

@@ -12,7 +12,8 @@ from typing import Any
 
 import orjson
 
-from include.config.environments import current_environment, openedx_application
+from include.config.environments import current_environment
+from include.config.services import openedx_application
 from include.contract import JobResult, PermanentError, TableResult, TransientError
 from include.jobs.openedx.api.client import Client
 from include.jobs.openedx.api.keys import checked

@@ -7,7 +7,7 @@ import asyncio
 from datetime import timedelta
 from typing import Any
 
-from include.config.environments import openedx_application
+from include.config.services import openedx_application
 from include.contract import JobResult, PermanentError
 from include.jobs.openedx.api.client import Client
 from include.jobs.openedx.api.lms import Lms

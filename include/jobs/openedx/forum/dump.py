@@ -24,7 +24,7 @@ from pymongo import MongoClient
 from pymongo.database import Database
 from pymongo.errors import ConfigurationError, ConnectionFailure, InvalidURI, OperationFailure
 
-from include.config.environments import forum_login
+from include.config.services import forum_login
 from include.contract import JobResult, PermanentError, TransientError
 from include.jobs.openedx.forum.landing import put
 from include.jobs.openedx.forum.layout import RECORD, CollectionRecord, DumpRecord

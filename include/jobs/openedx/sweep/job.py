@@ -8,7 +8,8 @@ import logging
 from dataclasses import asdict
 from datetime import UTC, datetime
 
-from include.config.environments import current_environment, openedx_application
+from include.config.environments import current_environment
+from include.config.services import openedx_application
 from include.config.vocabulary import Layer
 from include.contract import JobResult, TransientError
 from include.jobs.openedx.api.client import Client

@@ -100,6 +100,7 @@ def normalise(prefix: Prefix, source: Source, landing: Landing, rows: Rows | Non
                     _check_end(address, item, parsed)
                 quarantine.write(one.record(address) for one in parsed.refused)
                 count.block(item, parsed)
+                pa.default_memory_pool().release_unused()  # of the block before; or an event of 10 MB leaves its buffers behind in every process
                 to_landing.do(events.write, parsed.text)
                 if rows is not None:
                     to_table.do(rows.write, source.name, parsed)

@@ -28,7 +28,7 @@ from include.lake.files import PartitionWriter
 
 log = logging.getLogger(__name__)
 PROCESSES = 2
-GROUP_BYTES = 32 << 20
+GROUP_BYTES = 24 << 20
 """Arrow data of a row group: each process holds one."""
 
 

@@ -17,7 +17,7 @@ from typing import Self
 
 import httpx
 
-from include.config.environments import LearnSettings, WebhookKey
+from include.config.services import LearnSettings, WebhookKey
 from include.jobs.openedx.webhooks.addresses import CheckedTransport
 from include.jobs.openedx.webhooks.events import path_of
 from include.jobs.openedx.webhooks.lanes import Claim

@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 import logging
 
-from include.config.environments import outbox_dsn
+from include.config.services import outbox_dsn
 from include.contract import JobResult, PermanentError
 from include.jobs.openedx.webhooks.outbox import Outbox
 

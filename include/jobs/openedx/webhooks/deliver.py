@@ -9,7 +9,8 @@ import time
 import httpx
 import psycopg
 
-from include.config.environments import LearnSettings, current_environment, learn_settings, outbox_dsn
+from include.config.environments import current_environment
+from include.config.services import LearnSettings, learn_settings, outbox_dsn
 from include.config.vocabulary import Environment
 from include.contract import JobResult, PermanentError, TransientError
 from include.jobs.openedx.webhooks.addresses import BlockedAddressError

@@ -15,7 +15,8 @@ from typing import Any
 import pyarrow as pa
 from pyiceberg.table import Table
 
-from include.config.environments import current_environment, outbox_dsn
+from include.config.environments import current_environment
+from include.config.services import outbox_dsn
 from include.config.vocabulary import Layer
 from include.contract import JobResult, TableResult
 from include.jobs.openedx.webhooks.outbox import Outbox

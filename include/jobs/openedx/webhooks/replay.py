@@ -6,7 +6,7 @@ import argparse
 import logging
 from uuid import UUID
 
-from include.config.environments import outbox_dsn
+from include.config.services import outbox_dsn
 from include.contract import JobResult, PermanentError
 from include.jobs.openedx.webhooks.outbox import Outbox
 

@@ -19,7 +19,7 @@ from __future__ import annotations
 import hashlib
 import hmac
 
-from include.config.environments import WebhookKey
+from include.config.services import WebhookKey
 
 
 def signed_headers(key: WebhookKey, *, timestamp: int, idempotency_key: str, path: str, body: bytes) -> dict[str, str]:

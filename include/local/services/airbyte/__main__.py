@@ -13,8 +13,9 @@ from pathlib import Path
 import psycopg
 import uvicorn
 
-from include.config.environments import airbyte_application, current_environment
+from include.config.environments import current_environment
 from include.config.errors import ConfigError
+from include.config.services import airbyte_application
 from include.lake.catalog import open_catalog
 from include.local.services.airbyte.api import Api
 from include.local.services.airbyte.connections import connections_of

@@ -11,8 +11,8 @@ from pathlib import Path
 
 import uvicorn
 
-from include.config.environments import webhook_keys
 from include.config.errors import ConfigError
+from include.config.services import webhook_keys
 from include.local.services.learn.api import Api
 from include.local.services.learn.store import Store
 

@@ -12,8 +12,8 @@ from functools import partial
 import psycopg
 import uvicorn
 
-from include.config.environments import openedx_application
 from include.config.errors import ConfigError
+from include.config.services import openedx_application
 from include.local.data.openedx_runs import CHANGED, DEPLOYMENTS, CourseRun, invented_runs, runs_from_databases
 from include.local.services.openedx.app import OpenEdx
 from include.local.services.openedx.content import SMALL, generated

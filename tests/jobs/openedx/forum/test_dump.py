@@ -20,8 +20,9 @@ from pyiceberg.catalog import Catalog
 from pymongo import MongoClient
 from pymongo.database import Database
 
-from include.config.environments import current_environment, forum_login
+from include.config.environments import current_environment
 from include.config.errors import ConfigError
+from include.config.services import forum_login
 from include.contract import JobResult, PermanentError, TransientError
 from include.jobs.openedx.forum import dump, load
 from include.jobs.openedx.forum.layout import RECORD, find_dump

@@ -7,7 +7,7 @@ import uuid
 import pytest
 from pydantic import SecretStr
 
-from include.config.environments import WebhookKey
+from include.config.services import WebhookKey
 from include.contract import PermanentError
 from include.jobs.openedx.webhooks.events import content_files_event
 from include.jobs.openedx.webhooks.signing import signed_headers

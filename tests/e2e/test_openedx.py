@@ -1,0 +1,134 @@
+"""``make demo DOMAIN=openedx`` as a user runs it, and thirty days of logs by Airflow's own backfill, with a kill in the middle."""
+
+from __future__ import annotations
+
+import os
+import re
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from datetime import date, timedelta
+from pathlib import Path
+
+import psutil
+import pytest
+from pyiceberg.catalog import Catalog
+
+from include.config.environments import current_environment
+from include.config.files import ROOT
+from include.config.vocabulary import Layer
+from include.lake.catalog import open_catalog
+from include.lake.names import table_in
+from include.local.airflow_api import AirflowApi
+from include.local.data.openedx_logs import DayLogs, invented_roster, write_day
+from include.local.openedx import DEPLOYMENTS
+from include.local.paths import Paths
+from include.local.platform import Platform
+
+DAG_ID = "openedx__mitx__tracking_logs"
+FIRST, DAYS, EVENTS = date(2026, 1, 15), 30, 240  # before the demo's days
+KILLED_AFTER = 6  # days loaded
+PATIENCE = 600.0  # seconds
+pytestmark = [pytest.mark.live, pytest.mark.timeout(1800)]
+
+
+@pytest.fixture(scope="module")
+def state(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
+    folder = tmp_path_factory.mktemp("openedx") / "state"
+    yield folder
+    Platform(Paths(state=folder)).clean()
+
+
+def plain() -> dict[str, str]:
+    """This process's variables without those of its own platform."""
+    return {name: value for name, value in os.environ.items() if not name.startswith(("AIRFLOW", "TRINO", "PYICEBERG", "OL_", "PGPASSWORD"))}
+
+
+def test_the_domain_once(state: Path) -> None:
+    """The lake holds what the sources do, and MIT Learn knows of each course run that was loaded."""
+    command = [sys.executable, "-m", "include.local", "--state", str(state), "demo", "--domain", "openedx", "--scale", "0.005"]
+    done = subprocess.run(command, cwd=ROOT, env=plain(), stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, check=False, timeout=900)
+    assert done.returncode == 0, done.stdout[-6000:]
+    assert "DIFFERENT" not in done.stdout
+    for deployment in DEPLOYMENTS:
+        assert re.search(rf"openedx__{deployment}__course +[1-9]\d* success", done.stdout), done.stdout[-6000:]
+        assert re.search(rf"{deployment}: events by type +equal", done.stdout)
+    assert re.search(r"course runs that MIT Learn knows of +equal", done.stdout)
+    left = Platform(Paths(state=state)).processes.records()
+    assert [record.name for record in left if record.alive] == [], "the demo ends what it started"
+
+
+def test_thirty_days_of_logs_by_one_command(state: Path) -> None:
+    """The scheduler is killed and every job with it; the next start goes on. Thirty partitions, each with its day's events once."""
+    platform = Platform(Paths(state=state), ("lake", "openedx", "airflow"))
+    platform.start()
+    try:
+        written = {day: logs_of(platform, day) for day in (FIRST + timedelta(days=number) for number in range(DAYS))}
+        api = AirflowApi(platform.airflow_url, *platform.airflow_login)
+        api.wait_for_dags({DAG_ID}, 240)
+        ask_for(platform, FIRST, FIRST + timedelta(days=DAYS - 1))
+        catalog = open_catalog(current_environment(), platform.catalog_properties())
+        wait_until(lambda: len(partitions(catalog)) >= KILLED_AFTER)
+        kill_the_scheduler(platform)
+        assert len(partitions(catalog)) < DAYS, "it was over before the kill"
+        platform.start()
+        wait_until(lambda: states(api).get("success", 0) >= DAYS)
+        assert states(api) == {"success": DAYS}
+        assert partitions(catalog) == {day: logs.events for day, logs in written.items()}
+        assert doubled_events(catalog) == 0
+    finally:
+        platform.stop()
+
+
+def logs_of(platform: Platform, day: date) -> DayLogs:
+    folder = platform.paths.state / "landing" / "tracking_logs" / "mitx"
+    written = write_day(folder, invented_roster("mitx", seed=11, learners=40), day, seed=11, events=EVENTS)
+    for path in written.files:
+        os.utime(path, (time.time() - 7200,) * 2)  # nobody writes them any more
+    return written
+
+
+def ask_for(platform: Platform, first: date, last: date) -> None:
+    """The one command."""
+    command = [sys.executable, "-m", "airflow", "backfill", "create", "--dag-id", DAG_ID, "--from-date", str(first), "--to-date", str(last)]
+    done = subprocess.run(command, cwd=ROOT, env=plain() | platform.environment(), capture_output=True, text=True, check=False, timeout=300)
+    assert done.returncode == 0, done.stdout[-3000:] + done.stderr[-3000:]
+
+
+def kill_the_scheduler(platform: Platform) -> None:
+    """With the tasks and jobs below it, as when a machine goes."""
+    (scheduler,) = (psutil.Process(record.pid) for record in platform.processes.records() if record.name == "airflow-scheduler" and record.alive)
+    for process in [scheduler, *scheduler.children(recursive=True)]:
+        if process.is_running():
+            process.send_signal(signal.SIGKILL)
+    psutil.wait_procs([scheduler], timeout=10)
+
+
+def states(api: AirflowApi) -> dict[str, int]:
+    """How many of the backfill's runs are in each state."""
+    found = api.call("GET", f"/dags/{DAG_ID}/dagRuns", limit=100, run_type="backfill")["dag_runs"]
+    return {state: sum(run["state"] == state for run in found) for state in {run["state"] for run in found}}
+
+
+def partitions(catalog: Catalog) -> dict[date, int]:
+    """Rows of each day that the backfill has loaded."""
+    table = catalog.load_table(table_in(current_environment(), Layer.RAW, "raw__mitx__openedx__tracking_logs").identifier)
+    rows = table.inspect.partitions().to_pylist()
+    counts = {row["partition"]["log_day"]: row["record_count"] for row in rows}
+    return {day: count for day, count in counts.items() if FIRST <= day < FIRST + timedelta(days=DAYS)}
+
+
+def doubled_events(catalog: Catalog) -> int:
+    """Rows beyond the first of one line of one file."""
+    table = catalog.load_table(table_in(current_environment(), Layer.RAW, "raw__mitx__openedx__tracking_logs").identifier)
+    rows = table.scan(row_filter=f"log_day >= '{FIRST}'", selected_fields=("log_day", "source_object", "source_offset")).to_arrow()
+    return int(rows.num_rows - rows.group_by(["log_day", "source_object", "source_offset"]).aggregate([]).num_rows)
+
+
+def wait_until(condition: Callable[[], bool]) -> None:
+    deadline = time.monotonic() + PATIENCE
+    while not condition():
+        assert time.monotonic() < deadline, f"not within {PATIENCE:.0f} s"
+        time.sleep(1)
