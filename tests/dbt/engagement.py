@@ -9,6 +9,7 @@ import os
 from argparse import ArgumentParser
 from collections import Counter, defaultdict
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
@@ -134,8 +135,8 @@ class Engagement:
             return [tuple(row) for row in cursor.fetchall()]
 
     def drop(self) -> None:
-        for layer in LAYERS:
-            self.query(f"DROP SCHEMA IF EXISTS {{{layer}}} CASCADE")
+        with ThreadPoolExecutor(len(LAYERS)) as pool:
+            list(pool.map(lambda layer: self.query(f"DROP SCHEMA IF EXISTS {{{layer}}} CASCADE"), LAYERS))
 
     # --- what the generators say ------------------------------------------------------------------
 
