@@ -76,7 +76,8 @@ class _Count:
         if not event.get("id"):
             return
         place = (str(context["course_id"]), str(line["username"]), str(event["id"]))
-        player = self.players[*place, str(line.get("session") or "")]
+        session = line.get("session")
+        player = self.players[*place, session if isinstance(session, str) else ""]  # a number is no session
         moment = datetime.fromisoformat(line["time"])
         here = _ms(event.get("old_time") if kind == "seek_video" else event.get("currentTime"))
         if player.running and kind != "load_video":
