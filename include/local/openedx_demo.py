@@ -46,8 +46,8 @@ class OpenedxRound(Round):
 
     @property
     def needed(self) -> set[str]:
-        """All but the course runs: a day on which nothing was published brings none."""
-        return {dag_id for dag_id in self.dag_ids if not dag_id.endswith("__course")}
+        """All but the course runs, since a day on which nothing was published brings none; and MIT Learn once it is being told."""
+        return {dag_id for dag_id in self.dag_ids if not dag_id.endswith("__course") and (self._told or dag_id != LEARN)}
 
     def begin(self) -> None:
         """Starts the sweeps, the logs of the day and the forums."""
@@ -65,6 +65,7 @@ class OpenedxRound(Round):
         if not self._told and all(run.state in TERMINAL for run in runs):
             self.api.trigger(LEARN)
             self._told = True
+            return True
         return False
 
     def _changed(self, sweep: Run) -> int:
