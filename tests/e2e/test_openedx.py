@@ -8,11 +8,13 @@ import signal
 import subprocess
 import sys
 import time
+from collections import Counter
 from collections.abc import Callable, Iterator
 from datetime import date, timedelta
 from pathlib import Path
 
 import psutil
+import pyarrow as pa
 import pytest
 from pyiceberg.catalog import Catalog
 
@@ -27,7 +29,7 @@ from include.local.openedx import DEPLOYMENTS
 from include.local.paths import Paths
 from include.local.platform import Platform
 
-DAG_ID = "openedx__mitx__tracking_logs"
+DAG_ID, TABLE = "openedx__mitx__tracking_logs", "raw__mitx__openedx__tracking_logs"
 FIRST, DAYS, EVENTS = date(2026, 1, 15), 30, 240  # before the demo's days
 KILLED_AFTER = 6  # days loaded
 PATIENCE = 600.0  # seconds
@@ -55,6 +57,7 @@ def test_the_domain_once(state: Path) -> None:
     for deployment in DEPLOYMENTS:
         assert re.search(rf"openedx__{deployment}__course +[1-9]\d* success", done.stdout), done.stdout[-6000:]
         assert re.search(rf"{deployment}: events by type +equal", done.stdout)
+        assert re.search(rf"{deployment}: totals of the engagement reports +equal", done.stdout)
     assert re.search(r"course runs that MIT Learn knows of +equal", done.stdout)
     left = Platform(Paths(state=state)).processes.records()
     assert [record.name for record in left if record.alive] == [], "the demo ends what it started"
@@ -68,7 +71,7 @@ def test_thirty_days_of_logs_by_one_command(state: Path) -> None:
         written = {day: logs_of(platform, day) for day in (FIRST + timedelta(days=number) for number in range(DAYS))}
         api = AirflowApi(platform.airflow_url, *platform.airflow_login)
         api.wait_for_dags({DAG_ID}, 240)
-        ask_for(platform, FIRST, FIRST + timedelta(days=DAYS - 1))
+        ask_for(platform, FIRST, FIRST + timedelta(days=DAYS))
         catalog = open_catalog(current_environment(), platform.catalog_properties())
         wait_until(lambda: len(partitions(catalog)) >= KILLED_AFTER)
         kill_the_scheduler(platform)
@@ -90,9 +93,9 @@ def logs_of(platform: Platform, day: date) -> DayLogs:
     return written
 
 
-def ask_for(platform: Platform, first: date, last: date) -> None:
-    """The one command."""
-    command = [sys.executable, "-m", "airflow", "backfill", "create", "--dag-id", DAG_ID, "--from-date", str(first), "--to-date", str(last)]
+def ask_for(platform: Platform, first: date, end: date) -> None:
+    """The one command; ``end`` is the day after the last."""
+    command = [sys.executable, "-m", "airflow", "backfill", "create", "--dag-id", DAG_ID, "--from-date", str(first), "--to-date", str(end)]
     done = subprocess.run(command, cwd=ROOT, env=plain() | platform.environment(), capture_output=True, text=True, check=False, timeout=300)
     assert done.returncode == 0, done.stdout[-3000:] + done.stderr[-3000:]
 
@@ -112,19 +115,25 @@ def states(api: AirflowApi) -> dict[str, int]:
     return {state: sum(run["state"] == state for run in found) for state in {run["state"] for run in found}}
 
 
+def loaded(catalog: Catalog) -> pa.Table:
+    """Where each row that the backfill has loaded comes from."""
+    columns = ("log_day", "source_object", "source_offset")
+    name = table_in(current_environment(), Layer.RAW, TABLE).identifier
+    if not catalog.table_exists(name):
+        return pa.table({column: [] for column in columns})
+    days = f"log_day >= '{FIRST}' and log_day < '{FIRST + timedelta(days=DAYS)}'"
+    return catalog.load_table(name).scan(row_filter=days, selected_fields=columns).to_arrow()
+
+
 def partitions(catalog: Catalog) -> dict[date, int]:
-    """Rows of each day that the backfill has loaded."""
-    table = catalog.load_table(table_in(current_environment(), Layer.RAW, "raw__mitx__openedx__tracking_logs").identifier)
-    rows = table.inspect.partitions().to_pylist()
-    counts = {row["partition"]["log_day"]: row["record_count"] for row in rows}
-    return {day: count for day, count in counts.items() if FIRST <= day < FIRST + timedelta(days=DAYS)}
+    """Rows of each day."""
+    return Counter(loaded(catalog).column("log_day").to_pylist())
 
 
 def doubled_events(catalog: Catalog) -> int:
     """Rows beyond the first of one line of one file."""
-    table = catalog.load_table(table_in(current_environment(), Layer.RAW, "raw__mitx__openedx__tracking_logs").identifier)
-    rows = table.scan(row_filter=f"log_day >= '{FIRST}'", selected_fields=("log_day", "source_object", "source_offset")).to_arrow()
-    return int(rows.num_rows - rows.group_by(["log_day", "source_object", "source_offset"]).aggregate([]).num_rows)
+    rows = loaded(catalog)
+    return int(rows.num_rows - rows.group_by(rows.column_names).aggregate([]).num_rows)
 
 
 def wait_until(condition: Callable[[], bool]) -> None:

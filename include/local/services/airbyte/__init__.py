@@ -3,7 +3,7 @@
 ============== =====================================================================================
 ``api``        the HTTP handlers of ``/api/public/v1``
 ``problems``   error bodies, as Airbyte writes them
-``faults``     misbehaviour on request (``/_faults``) and the record of what was asked (``/_requests``)
+``faults``     misbehaviour on request (``/_faults``), what is its own of it
 ``connections``the units of ``include/units/airbyte`` as Airbyte connections
 ``store``      jobs, stream states and generation ids in PostgreSQL
 ``worker``     runs jobs: slots, attempts, cancellation, resumption

@@ -29,10 +29,11 @@ from starlette.responses import JSONResponse, PlainTextResponse, Response
 from starlette.routing import Route
 from starlette.types import Receive, Scope, Send
 
-from include.local.services.learn.faults import RULES, Fault, Faults
+from include.local.services.learn.faults import Fault
 from include.local.services.learn.payloads import MODELS, PayloadError, check
 from include.local.services.learn.store import KeyReusedError, Store
 from include.local.services.learn.verify import RefusedError, Request, check_strict, check_today
+from include.local.services.rules import Rules, UnknownRuleError
 
 PREFIX = "/api/v1/webhooks/"
 NOTHING = Fault(delay=1e-9)
@@ -64,7 +65,7 @@ class Api:
     """The ASGI application."""
 
     def __init__(self, store: Store) -> None:
-        self._store, self._faults = store, Faults()
+        self._store, self._faults = store, Rules(Fault)
         self._administration = Starlette(
             routes=[
                 Route("/health", self._health),
@@ -86,7 +87,7 @@ class Api:
 
     async def _webhook(self, http: HttpRequest, send: Send) -> None:
         request = Request(http.url.path, http.headers, await http.body())
-        fault = self._faults.choose(http.url.path.removeprefix(PREFIX).rstrip("/")) or NOTHING
+        fault = self._faults.choose(method=http.method, path=http.url.path.removeprefix(PREFIX).rstrip("/")) or NOTHING
         await asyncio.sleep(fault.delay)
         if fault.redirect is not None:
             answer = Answer(307, "fault", b"", {"Location": fault.redirect})
@@ -165,7 +166,7 @@ class Api:
             try:
                 wanted = Settings.model_validate_json(await http.body())
             except ValidationError as error:
-                return _unusable(error)
+                return _unusable("; ".join(f"{'.'.join(map(str, item['loc']))}: {item['msg']}" for item in error.errors()))
             for name, value in wanted.model_dump(exclude_none=True).items():
                 self._store.change(name, value)  # type: ignore[arg-type]  # the names of the model are those of the settings
         return JSONResponse({"keys": sorted(self._store.keys), "mode": self._store.mode, "skew": self._store.skew})
@@ -175,9 +176,9 @@ class Api:
             self._faults.clear()
         elif http.method == "POST":
             try:
-                self._faults.add(RULES.validate_json(await http.body()))
-            except ValidationError as error:
-                return _unusable(error)
+                self._faults.add(await http.body())
+            except UnknownRuleError as error:
+                return _unusable(str(error))
         return JSONResponse(self._faults.listed())
 
     async def _receipts(self, http: HttpRequest) -> Response:
@@ -203,10 +204,9 @@ def _error(status: int, error: str, message: str) -> Answer:
 
 
 def _failure(fault: Fault, outcome: str) -> Answer:
-    waits = {} if fault.retry_after is None else {"Retry-After": fault.retry_after if isinstance(fault.retry_after, str) else str(fault.retry_after)}
+    waits = {} if fault.retry_header is None else {"Retry-After": fault.retry_header}
     return Answer(fault.status or 500, outcome, _json({"status": "error", "error": "fault"}), waits)
 
 
-def _unusable(error: ValidationError) -> Response:
-    told = "; ".join(f"{'.'.join(map(str, item['loc']))}: {item['msg']}" for item in error.errors())
-    return JSONResponse({"status": "error", "error": "administration", "message": told}, status_code=422)
+def _unusable(message: str) -> Response:
+    return JSONResponse({"status": "error", "error": "administration", "message": message}, status_code=422)

@@ -7,7 +7,7 @@
 ``exports``    export tasks: their states over time, and the archives of those that succeeded
 ``store``      a deployment's course runs: those of the seeded generator, and what tests do to them
 ``content``    what is inside a course run: its blocks, its outline, its archive
-``faults``     misbehaviour on request (``/_faults``) and the record of what was asked (``/_requests``)
+``faults``     misbehaviour on request (``/_faults``), what is its own of it
 ``problems``   error bodies, as Open edX writes them
 ============== =======================================================================================
 
