@@ -16,7 +16,7 @@ dag = DbtDag(
     max_active_runs=1,
     project_config=ProjectConfig(dbt_project_path=PROJECT, manifest_path=PROJECT / "target" / "manifest.json", install_dbt_deps=False),
     profile_config=ProfileConfig(profile_name="open_learning", target_name="local", profiles_yml_filepath=PROJECT / "profiles.yml"),
-    render_config=RenderConfig(load_method=LoadMode.DBT_MANIFEST, exclude=["config.schema:staging"]),
+    render_config=RenderConfig(load_method=LoadMode.DBT_MANIFEST, exclude=["config.schema:staging", "tag:warehouse_engagement"]),
     execution_config=ExecutionConfig(execution_mode=ExecutionMode.WATCHER),
     default_args={"retries": 0},
 )

@@ -81,9 +81,9 @@ def load_units_strictly(kind: str, environment: EnvironmentSettings, root: Path 
     return good
 
 
-def load_warehouse_unit(root: Path = UNITS) -> WarehouseUnit:
-    """The one ``warehouse.yml``. Raises ``ConfigError``."""
-    path = root / "warehouse.yml"
+def load_warehouse_unit(root: Path = UNITS, unit_id: str = "warehouse") -> WarehouseUnit:
+    """``warehouse.yml``, or another part of the dbt project with a file of its own. Raises ``ConfigError``."""
+    path = root / f"{unit_id}.yml"
     return validate(WarehouseUnit, _named(path, read_yaml(path)), path.name)
 
 

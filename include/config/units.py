@@ -83,7 +83,10 @@ class AirbyteUnit(_Model):
 
 
 class WarehouseUnit(_Model):
-    """The dbt project as a DAG. ``backstop`` is a cron expression in UTC: Airflow can lose an asset event, a schedule it cannot."""
+    """The dbt project as a DAG, or the part of it whose models have the unit's id as a tag.
+
+    ``backstop`` is a cron expression in UTC: Airflow can lose an asset event, a schedule it cannot.
+    """
 
     id: Identifier
     owner: Owner

@@ -1,5 +1,7 @@
 """``warehouse``: one task runs dbt, the others stand for its models and turn green or red with them as they are built.
 
+Models with a tag that names a DAG (``warehouse_engagement``) are built by that one, their staging models included, and by no other.
+
 ``granularity: model`` lets Cosmos render a task per model from the manifest, with the project's own dependencies; ``area`` makes one
 task per subject area. A run with ``{"select": "model+"}`` builds any selection; tasks outside it are skipped.
 """
@@ -7,6 +9,7 @@ task per subject area. A run with ``{"select": "model+"}`` builds any selection;
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import Any
 
 from airflow.sdk import DAG, AssetAll, AssetOrTimeSchedule, BaseOperator, CronTriggerTimetable, Param, TaskGroup
@@ -16,6 +19,7 @@ from include.config.units import WarehouseUnit
 from include.config.vocabulary import Granularity, Layer, Profile, WarehouseAfter
 from include.lake.assets import AnyTable, asset_of
 from include.lake.manifest import MANIFEST, PROJECT, Model, Warehouse
+from include.lake.names import table_in
 from include.operators.dbt import DbtModels, progress_url
 from include.pods.job import JobSpec
 from include.pods.tasks import job_task
@@ -23,7 +27,6 @@ from include.policies import LAKE_POOL, START_DATE, default_args, failure_alerts
 
 BUILD = "build"
 STAGING = "config.schema:staging"
-LAYERS = (Layer.INTERMEDIATE, Layer.DIMENSIONAL, Layer.MART, Layer.REPORTING)
 TRIAGE = (
     "A model's task is red: its log names the failing model or test and the first error; clear it to build that model again.",
     "`build` is red: dbt could not run or the lake stayed away; clear it, and the run goes on where it stopped.",
@@ -32,8 +35,12 @@ TRIAGE = (
 
 
 def build_warehouse_dag(unit: WarehouseUnit, environment: EnvironmentSettings, warehouse: Warehouse) -> DAG:
-    """The DAG of the dbt project: everything but staging, which each connection's DAG builds. Outlets are all tables it builds."""
-    models = warehouse.built_by_warehouse()
+    """The DAG of the dbt project, or of the part of it whose models name this DAG. Outlets are all tables it builds.
+
+    Without models of its own it builds all that name no DAG, but staging, which each connection's DAG builds.
+    """
+    models = warehouse.built_by(unit.id)
+    part = _Part.of(unit, warehouse)
     progress = progress_url(environment, unit.id)
     with DAG(
         unit.id,
@@ -46,11 +53,11 @@ def build_warehouse_dag(unit: WarehouseUnit, environment: EnvironmentSettings, w
         max_active_runs=1,  # two builds of one table at a time would only race each other
         default_args=default_args(unit.owner, unit.tier),
         on_failure_callback=failure_alerts(environment),
-        tags=tags("warehouse", unit.owner, unit.tier, LAYERS),
-        params={"select": Param("", type="string", description="dbt selectors, separated by blanks; empty builds everything but staging")},
+        tags=tags("warehouse", unit.owner, unit.tier, tuple(layer for layer in Layer if layer in {model.layer for model in models})),
+        params={"select": Param("", type="string", description=f"dbt selectors, separated by blanks; empty builds everything {part.described}")},
     ) as dag:
         job_task(
-            _build_job(environment, unit.id, progress),
+            _build_job(environment, unit.id, part, progress),
             environment,
             task_id=BUILD,
             pool=LAKE_POOL,
@@ -58,15 +65,43 @@ def build_warehouse_dag(unit: WarehouseUnit, environment: EnvironmentSettings, w
         )
         tasks = _Tasks(environment, unit.id, progress, warehouse)
         if environment.granularity is Granularity.MODEL:
-            render_models(dag, tasks)
+            render_models(dag, tasks, part)
         else:
             for area in sorted({model.area for model in models}):
                 tasks.of_area(area, [model for model in models if model.area == area])
     return dag
 
 
+@dataclass(frozen=True)
+class _Part:
+    """The part of the project that a DAG builds, as selectors that dbt and Cosmos both know, and in words.
+
+    ``others`` are what other DAGs build: the job leaves that out by itself when nothing is selected, Cosmos must be told.
+    """
+
+    select: tuple[str, ...]
+    exclude: tuple[str, ...]
+    others: tuple[str, ...]
+    described: str
+
+    @classmethod
+    def of(cls, unit: WarehouseUnit, warehouse: Warehouse) -> _Part:
+        if unit.id in warehouse.own_dags:
+            return cls((f"tag:{unit.id}",), (), (), f"tagged {unit.id}")
+        return cls((), (STAGING,), tuple(f"tag:{dag_id}" for dag_id in warehouse.own_dags), "but staging")
+
+
 def _schedule(unit: WarehouseUnit, environment: EnvironmentSettings, warehouse: Warehouse) -> Any:
-    """On news of the staging tables that the other layers read, and by the backstop cron where the environment has schedules."""
+    """On news of the tables that it reads, and by the backstop cron where the environment has schedules.
+
+    These are the staging tables that the other layers read, or of a part with staging models of its own the raw tables. That part runs by itself only
+    where there are schedules: on a laptop every course run would start it. Airflow (3.3) queues no unpartitioned DAG on news of a partition: the logs of a
+    day and single course runs are taken along by the next run, which the backstop starts.
+    """
+    if unit.id in warehouse.own_dags:
+        sources = sorted({warehouse.sources[parent] for model in warehouse.built_by(unit.id) for parent in model.upstream if parent in warehouse.sources})
+        raw = AnyTable(*(asset_of(environment, table_in(environment, Layer.RAW, name)) for name in sources))
+        return AssetOrTimeSchedule(timetable=CronTriggerTimetable(unit.backstop, timezone="UTC"), assets=raw) if environment.schedules else None
     read = {parent for model in warehouse.built_by_warehouse() for parent in model.upstream}
     staging = [model for model in warehouse.models if model.layer is Layer.STAGING and model.unique_id in read]
     news: Any = _any_of(environment, staging)
@@ -80,10 +115,11 @@ def _any_of(environment: EnvironmentSettings, models: Sequence[Model]) -> AnyTab
     return AnyTable(*(asset_of(environment, model.table(environment)) for model in models))
 
 
-def _build_job(environment: EnvironmentSettings, dag_id: str, progress: str) -> JobSpec:
+def _build_job(environment: EnvironmentSettings, dag_id: str, part: _Part, progress: str) -> JobSpec:
+    everything = f"params.select or '{' '.join(part.select)}'" if part.select else "params.select"
     arguments = (
-        *("--select", "{{ params.select }}"),
-        *("--exclude", "{{ '' if params.select else '" + STAGING + "' }}"),
+        *("--select", f"{{{{ {everything} }}}}"),
+        *("--exclude", f"{{{{ '' if params.select else '{' '.join(part.exclude)}' }}}}" if part.exclude else ""),
         *("--progress", progress),
         *("--run-key", "{{ run_id }}"),
         *("--artifacts", f"{environment.work}/dbt-artifacts/runs/{dag_id}/{{{{ run_id }}}}"),
@@ -128,8 +164,8 @@ class _Tasks:
         )
 
 
-def render_models(dag: DAG, tasks: _Tasks) -> TaskGroup:
-    """Lets Cosmos render the project: a task per model, with the dependencies of the manifest."""
+def render_models(dag: DAG, tasks: _Tasks, part: _Part) -> TaskGroup:
+    """Lets Cosmos render the DAG's part of the project: a task per model, with the dependencies of the manifest."""
     from cosmos import DbtTaskGroup, ExecutionConfig, ExecutionMode, LoadMode, ProfileConfig, ProjectConfig, RenderConfig
     from cosmos.constants import DbtResourceType, TestBehavior
 
@@ -145,7 +181,8 @@ def render_models(dag: DAG, tasks: _Tasks) -> TaskGroup:
             load_method=LoadMode.DBT_MANIFEST,
             test_behavior=TestBehavior.NONE,  # the build runs the tests, and a model's task answers for them
             emit_datasets=False,  # the build emits the events
-            exclude=[STAGING],
+            select=list(part.select),
+            exclude=[*part.exclude, *part.others],
             node_converters={DbtResourceType.MODEL: convert},
         ),
         # Cosmos checks the mode although every node is converted; this one needs no dbt where it renders.

@@ -23,6 +23,8 @@ from include.lake.names import TableRef, table_in
 
 PROJECT = ROOT / "include" / "dbt" / "open_learning"
 MANIFEST = PROJECT / "target" / "manifest.json"
+DAG_TAG = "warehouse_"
+"""How a model's tag begins that is the id of the DAG which builds it."""
 
 
 @dataclass(frozen=True)
@@ -30,7 +32,8 @@ class Model:
     """One dbt model: where it belongs and what it reads.
 
     ``folder`` is its place below ``models/``, for example ``staging/mitxonline/app``: staging models of one connection share one.
-    ``tests`` are the unique ids of the tests that judge it.
+    ``tests`` are the unique ids of the tests that judge it. ``dag`` is the DAG that a tag ``warehouse_…`` gives it to; empty for a model
+    that has none, which ``warehouse`` builds, or if it is a staging model the DAG of its connection.
     """
 
     unique_id: str
@@ -41,6 +44,7 @@ class Model:
     upstream: tuple[str, ...]
     tests: tuple[str, ...]
     folder: str = ""
+    dag: str = ""
 
     def table(self, environment: EnvironmentSettings) -> TableRef:
         """The model's table in an environment."""
@@ -74,8 +78,17 @@ class Warehouse:
         return [model.name for model in found], tuple(found)
 
     def built_by_warehouse(self) -> tuple[Model, ...]:
-        """The models that the ``warehouse`` DAG builds: all but staging, which each connection's own DAG builds."""
-        return tuple(model for model in self.models if model.layer is not Layer.STAGING)
+        """The models that the ``warehouse`` DAG builds: all but those with a DAG of their own and staging, which each connection's own DAG builds."""
+        return tuple(model for model in self.models if not model.dag and model.layer is not Layer.STAGING)
+
+    @cached_property
+    def own_dags(self) -> tuple[str, ...]:
+        """The DAGs that models name by a tag, sorted."""
+        return tuple(sorted({model.dag for model in self.models if model.dag}))
+
+    def built_by(self, dag_id: str) -> tuple[Model, ...]:
+        """The models of a DAG that models name by a tag, staging included; of any other those of ``warehouse``."""
+        return tuple(model for model in self.models if model.dag == dag_id) if dag_id in self.own_dags else self.built_by_warehouse()
 
 
 def load_warehouse(path: Path = MANIFEST) -> Warehouse:
@@ -97,8 +110,8 @@ def _read(path: Path, stamp: int) -> Warehouse:
             kept = {"stamp": stamp, "fields": MODEL_FIELDS, **_extract(orjson.loads(path.read_bytes()))}
             write_store(store, kept)
         models = tuple(
-            Model(unique_id, name, Layer(layer), area, materialized, tuple(upstream), tuple(tests), folder)
-            for unique_id, name, layer, area, materialized, upstream, tests, folder in kept["models"]
+            Model(unique_id, name, Layer(layer), area, materialized, tuple(upstream), tuple(tests), folder, dag)
+            for unique_id, name, layer, area, materialized, upstream, tests, folder, dag in kept["models"]
         )
     return Warehouse(models, kept["sources"])
 
@@ -116,6 +129,7 @@ def _extract(data: dict[str, Any]) -> dict[str, Any]:
             sorted(node["depends_on"]["nodes"]),
             sorted(judged_by.get(unique_id, ())),
             "/".join(node["fqn"][1:-1]),
+            _dag(node),
         )
         for unique_id, node in sorted(nodes.items())
         if node["resource_type"] == "model"
@@ -130,6 +144,13 @@ def _layer(node: dict[str, Any]) -> Layer:
     except ValueError:
         allowed = ", ".join(layer.value for layer in Layer)
         raise ConfigError((Problem(node["original_file_path"], "+schema", repr(found), allowed, "+schema: staging"),)) from None
+
+
+def _dag(node: dict[str, Any]) -> str:
+    found = sorted({tag for tag in node["config"].get("tags", ()) if tag.startswith(DAG_TAG)})
+    if len(found) > 1:
+        raise ConfigError((Problem(node["original_file_path"], "+tags", ", ".join(found), "one DAG to build it"),))
+    return found[0] if found else ""
 
 
 def tests_by_model(manifest: dict[str, Any]) -> dict[str, list[str]]:

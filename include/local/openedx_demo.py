@@ -24,11 +24,13 @@ PARTS: tuple[Part, ...] = ("lake", "openedx", "forum", "airflow")
 KEEP = ("postgres", "trino", "openedx", "learn")  # all that the summary asks
 SCALE = 0.02  # of the generator: about 400 learners; a course run's pipeline is four tasks
 LEARN = "learn_webhooks"
+ENGAGEMENT = "warehouse_engagement"
+AFTERWARDS = (LEARN, ENGAGEMENT)
 
 
 @dataclass
 class OpenedxRound(Round):
-    """Sweeps, what they bring about, a day of logs, the forums; and when the course runs are done, MIT Learn is told."""
+    """Sweeps, what they bring about, a day of logs, the forums; when the course runs are done, MIT Learn is told and the engagement reports are built."""
 
     inputs: Inputs = field(kw_only=True)
     _reported: dict[str, int] = field(default_factory=dict)
@@ -40,14 +42,14 @@ class OpenedxRound(Round):
 
     @property
     def dag_ids(self) -> list[str]:
-        """Every DAG of every deployment, and the one that tells MIT Learn."""
+        """Every DAG of every deployment, the one that tells MIT Learn, and the one that builds the models."""
         parts = [(unit, part) for unit in self.units for part in ("sweep", "course", "tracking_logs", "forum")]
-        return [*(unit.dag_id(part) for unit, part in parts if part != "forum" or unit.id in self.inputs.forums), LEARN]
+        return [*(unit.dag_id(part) for unit, part in parts if part != "forum" or unit.id in self.inputs.forums), *AFTERWARDS]
 
     @property
     def needed(self) -> set[str]:
-        """All but the course runs, since a day on which nothing was published brings none; and MIT Learn once it is being told."""
-        return {dag_id for dag_id in self.dag_ids if not dag_id.endswith("__course") and (self._told or dag_id != LEARN)}
+        """All but the course runs, since a day on which nothing was published brings none; and those that follow them, once they are started."""
+        return {dag_id for dag_id in self.dag_ids if not dag_id.endswith("__course") and (self._told or dag_id not in AFTERWARDS)}
 
     def begin(self) -> None:
         """Starts the sweeps, the logs of the day and the forums."""
@@ -58,12 +60,13 @@ class OpenedxRound(Round):
                 self.api.trigger(unit.dag_id("forum"))
 
     def news_left(self, runs: Sequence[Run]) -> bool:
-        """Whether a changed course run waits for its run; and when none does any more, MIT Learn is told once."""
+        """Whether a changed course run waits for its run; and when none does any more, MIT Learn is told and the reports are built, once."""
         courses = sum(run.dag_id.endswith("__course") for run in runs)
         if courses < sum(self._changed(run) for run in runs if run.dag_id.endswith("__sweep")):
             return True
         if not self._told and all(run.state in TERMINAL for run in runs):
-            self.api.trigger(LEARN)
+            for dag_id in AFTERWARDS:
+                self.api.trigger(dag_id)
             self._told = True
             return True
         return False

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, TextIO
 
@@ -12,6 +12,7 @@ from include.config.environments import EnvironmentSettings
 from include.config.vocabulary import Layer
 from include.lake.names import table_in
 from include.local.airflow_api import Run
+from include.local.data.engagement import EngagementTotals, engagement_totals, landed_events
 from include.local.data.openedx_logs import DayLogs
 from include.local.data.openedx_runs import runs_from_databases
 from include.local.loopback import DIRECT
@@ -21,6 +22,12 @@ from include.local.platform import Platform
 from include.local.summary import Lake
 
 TOLD = ("mitxonline", "xpro")  # MIT Learn does not list residential courses
+# The totals of each report, in the order of EngagementTotals.
+REPORTS = {
+    "video_engagement_report": "sum(play_count), sum(completion_count), sum(played_seconds) * 1000, sum(watched_seconds) * 1000",
+    "problem_engagement_report": "sum(attempt_count), sum(correct_attempt_count)",
+    "page_engagement_report": "sum(view_count), sum(close_count)",
+}
 
 
 @dataclass(frozen=True)
@@ -48,12 +55,36 @@ def print_openedx_summary(platform: Platform, settings: EnvironmentSettings, inp
     out.write("\nLake\n")
     for table, rows in sorted(_tables(lake, settings).items()):
         out.write(f"  {table:<60} {rows:>10,} rows\n")
+    reports = {name: _report(lake, settings, name) for name in DEPLOYMENTS}
+    _print_reports(reports, out)
     out.write("\nChecked against the sources\n")
     right = True
-    for check in _checks(platform, lake, settings, inputs):
+    counted = [Check(f"{name}: totals of the engagement reports", found, _counted(platform, name)) for name, found in reports.items()]
+    for check in (*_checks(platform, lake, settings, inputs), *counted):
         right = right and check.right
         out.write(f"  {check.name:<60} {'equal' if check.right else f'DIFFERENT: found {check.found}, expected {check.expected}'}\n")
     return right
+
+
+def _report(lake: Lake, settings: EnvironmentSettings, deployment: str) -> EngagementTotals:
+    """The totals of the three reports for a deployment."""
+    values: list[int] = []
+    for report, columns in REPORTS.items():
+        table = table_in(settings, Layer.REPORTING, report).sql
+        values += [int(value or 0) for value in lake.rows(f"SELECT {columns} FROM {table} WHERE platform = '{deployment}'")[0]]  # noqa: S608
+    return EngagementTotals(*values)
+
+
+def _print_reports(reports: Mapping[str, EngagementTotals], out: TextIO) -> None:
+    out.write("\nEngagement reports\n")
+    for name, one in reports.items():
+        seen = f"{one.plays:,} plays, {one.watched_ms / 3_600_000:,.1f} h watched ({one.played_ms / 3_600_000:,.1f} h played)"
+        out.write(f"  {name:<12} {seen}, {one.attempts:,} answers, {one.correct:,} of them right, {one.views:,} pages opened\n")
+
+
+def _counted(platform: Platform, deployment: str) -> EngagementTotals:
+    """The same, counted from the landed events by other code."""
+    return engagement_totals(landed_events(platform.paths.state / "landing", deployment))
 
 
 def _tables(lake: Lake, settings: EnvironmentSettings) -> dict[str, int]:

@@ -102,6 +102,7 @@ def test_a_unit_knows_its_tables() -> None:
 
 def test_warehouse_and_retired_load(tmp_path: Path) -> None:
     assert load_warehouse_unit().id == "warehouse"
+    assert load_warehouse_unit(unit_id="warehouse_engagement").id == "warehouse_engagement"
     assert isinstance(load_retired(), tuple)
     (tmp_path / "warehouse.yml").write_text('owner: data-platform\ntier: 1\ndescription: x\nbackstop: "every hour"\n', encoding="utf-8")
     with pytest.raises(ConfigError, match=r"warehouse\.yml: backstop: found 'every hour'"):

@@ -85,7 +85,7 @@ def test_there_are_unit_files() -> None:
 @pytest.mark.parametrize("path", FILES, ids=lambda path: str(path.relative_to(UNITS)))
 def test_every_unit_file_names_its_schema_and_validates(path: Path) -> None:
     schema = (path.parent / schema_named_in(path)).resolve()
-    kind = path.stem if path.parent == UNITS else path.parent.name
+    kind = path.parent.name if path.parent != UNITS else "warehouse" if path.stem.startswith("warehouse_") else path.stem
     assert schema == FOLDER / f"{kind}.schema.json"
     data = json.loads(json.dumps(yaml.safe_load(path.read_text(encoding="utf-8")), default=str))
     errors = [f"{'.'.join(map(str, error.path))}: {error.message}" for error in validator(schema.name).iter_errors(data)]

@@ -7,6 +7,7 @@ cases (environments, unit folders, extra DAG files), and hash seeds and blocked 
 from __future__ import annotations
 
 import importlib
+import inspect
 import json
 import os
 import sys
@@ -183,14 +184,19 @@ def _pods(dag: DAG) -> Iterator[tuple[str, dict[str, Any]]]:
         if isinstance(task, KubernetesPodOperator):
             yield task.task_id, pod_of(task)
         for name, spec in getattr(task, "jobs", {}).items():
-            part = importlib.import_module("include.pods.tasks").job_task(spec, task.environment, task_id=task.task_id)
+            part = _job_task(task)(spec, task.environment, task_id=task.task_id)
             if isinstance(part, KubernetesPodOperator):
                 yield f"{task.task_id}-{name}", pod_of(part)
     waiting = sorted((task for task in dag.tasks if hasattr(task, "rebuild")), key=lambda task: task.task_id)
     for task in waiting[:1]:
-        rebuilding = importlib.import_module("include.pods.tasks").job_task(task.rebuild, task.environment, task_id=task.task_id)
+        rebuilding = _job_task(task)(task.rebuild, task.environment, task_id=task.task_id)
         if isinstance(rebuilding, KubernetesPodOperator):
             yield f"{task.task_id}-cleared", pod_of(rebuilding)
+
+
+def _job_task(task: Any) -> Any:
+    """The function as the task itself knows it: its module may have been forgotten since, and a new one knows another ``Runtime``."""
+    return inspect.unwrap(type(task).execute).__globals__["job_task"]
 
 
 def pod_of(task: KubernetesPodOperator) -> dict[str, Any]:

@@ -15,6 +15,7 @@ from include.lake.names import TableRef, asset_uri, table_in
 from tests.dags.collected import ENVIRONMENTS, dags_of, settings_of
 from tests.dags.exceptions import SOURCES_WITHOUT_STREAM, STREAMS_WITHOUT_SOURCE
 
+BUILDERS = ("warehouse", "warehouse_engagement")
 # the raw tables of each of a deployment's DAGs
 OPENEDX_TABLES = {
     "sweep": ("sweep__observations",),
@@ -95,7 +96,7 @@ def test_every_model_is_made_by_one_dag(name: str, warehouse: Warehouse) -> None
     units = load_units_strictly("airbyte", settings)
     for model in warehouse.models:
         staging = {unit.dag_id for unit in units if model.name.startswith(unit.dbt_staging)}
-        expected = staging if model.layer is Layer.STAGING else {"warehouse"}
+        expected = {model.dag} if model.dag else staging if model.layer is Layer.STAGING else {"warehouse"}
         assert made.get(asset_uri(settings, model.table(settings)), set()) == expected, model.name
         assert len(expected) == 1 or name == "branch", f"{model.name}: staged by {sorted(expected) or 'no unit'}"
 
@@ -129,9 +130,12 @@ def test_every_dbt_source_is_a_stream_and_every_stream_a_source(warehouse: Wareh
     sources = list(warehouse.sources.values())
     assert len(sources) == len(set(sources)), "two sources for one table"
     streams = {unit.table_of(stream) for unit in load_units_strictly("airbyte", settings_of("local")) for stream in unit.streams}
+    units = load_units_strictly("openedx", settings_of("production"))
+    of_openedx = {unit.table(table) for unit in units for tables in OPENEDX_TABLES.values() for table in tables}
     assert sources
     assert streams
-    assert one_sided(set(sources), streams, SOURCES_WITHOUT_STREAM, STREAMS_WITHOUT_SOURCE) == []
+    assert of_openedx & set(sources)
+    assert one_sided(set(sources) - of_openedx, streams, SOURCES_WITHOUT_STREAM, STREAMS_WITHOUT_SOURCE) == []
 
 
 def test_exceptions_have_reasons() -> None:
@@ -156,20 +160,30 @@ def test_the_comparison_finds_what_stands_on_one_side(
     assert len(one_sided(sources, streams, without_stream, without_source)) == count
 
 
-def waiting_tasks(name: str) -> dict[str, Any]:
-    return {task_id: task for task_id, task in dags_of(name)["warehouse"]["tasks"].items() if task_id != "build"}
+def waiting_tasks(name: str, dag_id: str = "warehouse") -> dict[str, Any]:
+    return {task_id: task for task_id, task in dags_of(name)[dag_id]["tasks"].items() if task_id != "build"}
 
 
+def test_the_dags_of_the_project_share_no_model(warehouse: Warehouse) -> None:
+    built = [model.unique_id for dag_id in BUILDERS for model in warehouse.built_by(dag_id)]
+    assert len(set(built)) == len(built)
+    assert {model.unique_id for model in warehouse.models} - set(built) == {m.unique_id for m in warehouse.models if m.layer is Layer.STAGING and not m.dag}
+    assert warehouse.own_dags == BUILDERS[1:]
+    assert {dag_id: load_warehouse_unit(unit_id=dag_id).id for dag_id in BUILDERS} == {dag_id: dag_id for dag_id in BUILDERS}
+
+
+@pytest.mark.parametrize("dag_id", BUILDERS)
 @pytest.mark.parametrize("name", ENVIRONMENTS)
-def test_the_warehouse_s_tasks_stand_for_every_model_once(name: str, warehouse: Warehouse) -> None:
-    models = [model for task in waiting_tasks(name).values() for model in task["models"]]
-    assert sorted(models) == sorted(model.unique_id for model in warehouse.built_by_warehouse())
+def test_the_warehouse_s_tasks_stand_for_every_model_once(name: str, dag_id: str, warehouse: Warehouse) -> None:
+    models = [model for task in waiting_tasks(name, dag_id).values() for model in task["models"]]
+    assert sorted(models) == sorted(model.unique_id for model in warehouse.built_by(dag_id))
 
 
+@pytest.mark.parametrize("dag_id", BUILDERS)
 @pytest.mark.parametrize("name", ["local", "qa", "production"])
-def test_with_a_task_per_model_dependencies_are_the_project_s(name: str, warehouse: Warehouse) -> None:
-    tasks = waiting_tasks(name)
-    built = {model.unique_id: model for model in warehouse.built_by_warehouse()}
+def test_with_a_task_per_model_dependencies_are_the_project_s(name: str, dag_id: str, warehouse: Warehouse) -> None:
+    tasks = waiting_tasks(name, dag_id)
+    built = {model.unique_id: model for model in warehouse.built_by(dag_id)}
     assert set(tasks) == {f"models.{model.name}" for model in built.values()}
     for model in built.values():
         expected = sorted(f"models.{built[parent].name}" for parent in model.upstream if parent in built)
@@ -189,12 +203,13 @@ def test_with_a_task_per_area_there_are_few(name: str, warehouse: Warehouse) -> 
 @pytest.mark.parametrize("name", ENVIRONMENTS)
 def test_waiting_tasks_have_no_outlets(name: str) -> None:
     """A task that a trigger ends emits no events, so an outlet there would be a promise that nobody keeps."""
-    assert {task_id for task_id, task in waiting_tasks(name).items() if task["outlets"]} == set()
+    assert {task_id for dag_id in BUILDERS for task_id, task in waiting_tasks(name, dag_id).items() if task["outlets"]} == set()
 
 
-def test_the_backstop_is_the_unit_s() -> None:
-    timetable = dags_of("production")["warehouse"]["serialized"]["dag"]["timetable"]["__var"]["timetable"]["__var"]
-    assert (timetable["expression"], timetable["timezone"]) == (load_warehouse_unit().backstop, "UTC")
+@pytest.mark.parametrize("dag_id", BUILDERS)
+def test_the_backstop_is_the_unit_s(dag_id: str) -> None:
+    timetable = dags_of("production")[dag_id]["serialized"]["dag"]["timetable"]["__var"]["timetable"]["__var"]
+    assert (timetable["expression"], timetable["timezone"]) == (load_warehouse_unit(unit_id=dag_id).backstop, "UTC")
 
 
 def test_a_folder_of_staging_models_is_one_connection_s() -> None:
@@ -202,7 +217,7 @@ def test_a_folder_of_staging_models_is_one_connection_s() -> None:
     prefixes = {unit.dbt_staging for unit in load_units_strictly("airbyte", read_environment({}))}
     folders: dict[str, set[str]] = {}
     for model in load_warehouse().models:
-        if model.layer is Layer.STAGING:
+        if model.layer is Layer.STAGING and not model.dag:
             folders.setdefault(model.folder, set()).update(prefix for prefix in prefixes if model.name.startswith(prefix))
     assert len(folders) == len(prefixes)
     assert [folder for folder, found in folders.items() if len(found) != 1] == []

@@ -34,7 +34,7 @@ def expected_ids(name: str) -> set[str]:
     units = load_units_strictly("openedx", settings)
     deployments = {f"openedx__{unit.id}__{part}" for unit in units for part in PARTS if part != "forum" or unit.sites[settings.name].forum}
     learn = load_learn_webhooks_unit()
-    return {*connections, *deployments, "warehouse", *([learn.id] if settings.name in learn.environments else [])}
+    return {*connections, *deployments, "warehouse", "warehouse_engagement", *([learn.id] if settings.name in learn.environments else [])}
 
 
 def test_airflow_finds_the_dag_files_and_no_others() -> None:
@@ -97,7 +97,7 @@ def test_each_unit_is_one_dag_and_each_dag_a_unit(name: str) -> None:
 
 def test_ids_do_not_name_the_environment() -> None:
     assert set(dags_of("local")) | {"openedx__mitx__forum"} == set(dags_of("qa")) == set(dags_of("production")), "a laptop has no residential learners"
-    assert set(dags_of("branch")) == {"warehouse"}, "a branch has no connections of its own"
+    assert set(dags_of("branch")) == {"warehouse", "warehouse_engagement"}, "a branch has no connections of its own"
 
 
 def test_a_task_s_start_builds_only_its_dag() -> None:

@@ -35,6 +35,7 @@ pytestmark = [pytest.mark.lake, pytest.mark.timeout(1800)]
 
 PREFIX = "ol_warehouse_dbt_tests"
 SCALE, SEED = 0.03, 11
+MAIN = ("--exclude", "tag:warehouse_engagement")  # tests/dbt/test_engagement.py has these
 MERGED = ("dim_course_run", "tfact_enrollment", "tfact_certificate")
 
 
@@ -89,7 +90,7 @@ def warehouse(lake: Platform, tmp_path_factory: pytest.TempPathFactory) -> Itera
         sources.start(attached=True)
         found = Warehouse(lake, sources.postgres_dsn, settings, profiles, tmp_path_factory.mktemp("target"))
         found.sync(day=0)
-        found.dbt("build")
+        found.dbt("build", *MAIN)
         yield found
         for layer in ("raw", "staging", "intermediate", "dimensional", "mart", "reporting"):
             found.query(f'DROP SCHEMA IF EXISTS "{PREFIX}_{layer}" CASCADE')
@@ -166,7 +167,7 @@ def test_readers_never_see_a_report_missing_or_empty_while_it_is_rebuilt(warehou
 def test_the_next_day_is_merged_and_a_second_build_changes_nothing(warehouse: Warehouse) -> None:
     before = {name: warehouse.rows("dimensional", name) for name in MERGED}
     warehouse.sync(day=1)
-    warehouse.dbt("build", "--exclude-resource-type", "unit_test")
+    warehouse.dbt("build", *MAIN, "--exclude-resource-type", "unit_test")
     assert_reports_equal_totals(warehouse)
     after = {name: warehouse.rows("dimensional", name) for name in MERGED}
     for name in MERGED:
@@ -192,7 +193,11 @@ def test_a_killed_build_is_made_good_by_the_next(warehouse: Warehouse) -> None:
     log = warehouse.work / "killed.log"
     with log.open("w", encoding="utf-8") as output:
         process = subprocess.Popen(
-            command(warehouse.work, "run", profiles=warehouse.profiles), env=dict(os.environ), stdout=output, stderr=subprocess.STDOUT, start_new_session=True
+            command(warehouse.work, "run", *MAIN, profiles=warehouse.profiles),
+            env=dict(os.environ),
+            stdout=output,
+            stderr=subprocess.STDOUT,
+            start_new_session=True,
         )
         deadline = time.monotonic() + 600
         while not re.search(r"START sql incremental model \S+\.tfact_enrollment", log.read_text(encoding="utf-8")):
@@ -206,7 +211,7 @@ def test_a_killed_build_is_made_good_by_the_next(warehouse: Warehouse) -> None:
         tables = {name for name in tables if not name.endswith("__dbt_tmp")}
         assert len(tables) == count
         assert all(warehouse.query(f"SELECT count(*) FROM {warehouse.table(layer, name)}")[0][0] > 0 for name in tables)
-    warehouse.dbt("run")
+    warehouse.dbt("run", *MAIN)
     assert_reports_equal_totals(warehouse)
     for layer, count in counts.items():
         assert len(warehouse.query(f"SHOW TABLES FROM {PREFIX}_{layer}")) == count, "a temporary relation was left behind"

@@ -57,6 +57,7 @@ def test_the_domain_once(state: Path) -> None:
     for deployment in DEPLOYMENTS:
         assert re.search(rf"openedx__{deployment}__course +[1-9]\d* success", done.stdout), done.stdout[-6000:]
         assert re.search(rf"{deployment}: events by type +equal", done.stdout)
+        assert re.search(rf"{deployment}: totals of the engagement reports +equal", done.stdout)
     assert re.search(r"course runs that MIT Learn knows of +equal", done.stdout)
     left = Platform(Paths(state=state)).processes.records()
     assert [record.name for record in left if record.alive] == [], "the demo ends what it started"

@@ -26,7 +26,7 @@ from tests.local.services.airbyte_harness import CATALOG, Service
 pytestmark = [pytest.mark.lake, pytest.mark.timeout(1200)]
 
 SCALE, SEED = 0.02, 5
-STAGING = "config.schema:staging"
+STAGING = "staging.mitxonline staging.mitxpro"  # of the connections
 
 
 @pytest.fixture(scope="module")

@@ -34,7 +34,7 @@ PAUSES = (5.0, 15.0, 30.0)
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """The job's flags."""
-    parser.add_argument("--select", default="", help="dbt selectors, separated by blanks; nothing selects the whole project")
+    parser.add_argument("--select", default="", help="dbt selectors, separated by blanks; nothing selects all but models with a DAG of their own")
     parser.add_argument("--exclude", default="", help="dbt selectors to leave out")
     parser.add_argument("--progress", required=True, help="path or URL of the progress document")
     parser.add_argument("--run-key", required=True, help="names the run; an attempt with the same key resumes the one before")
@@ -52,7 +52,8 @@ def run(arguments: argparse.Namespace) -> JobResult:
     with tempfile.TemporaryDirectory(prefix="ol-dbt-") as folder:
         dbt = Dbt(environment.name.value, Path(folder), arguments.threads)
         dbt.prepare()
-        selection = Selection(tuple(arguments.select.split()), tuple(arguments.exclude.split()))
+        others = () if arguments.select else tuple(f"tag:{dag_id}" for dag_id in warehouse.own_dags)
+        selection = Selection(tuple(arguments.select.split()), (*arguments.exclude.split(), *others))
         selected = dbt.select(selection)
         if not selected:
             raise PermanentError(f"--select {arguments.select!r} --exclude {arguments.exclude!r}: found no model; allowed: what `dbt ls --select` accepts")

@@ -1,0 +1,1 @@
+{{ openedx_course_blocks('mitx') }}

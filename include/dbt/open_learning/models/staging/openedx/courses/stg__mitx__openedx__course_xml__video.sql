@@ -1,0 +1,1 @@
+{{ openedx_course_xml_video('mitx') }}

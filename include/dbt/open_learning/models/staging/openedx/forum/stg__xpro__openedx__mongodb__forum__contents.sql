@@ -1,0 +1,1 @@
+{{ openedx_forum_contents('xpro') }}

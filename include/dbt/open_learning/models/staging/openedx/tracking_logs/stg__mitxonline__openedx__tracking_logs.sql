@@ -1,0 +1,1 @@
+{{ openedx_tracking_logs('mitxonline') }}
