@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
+import itertools
 import os
 import random
 import subprocess
-import threading
 import time
 from collections import Counter
 from collections.abc import Callable, Iterator
@@ -15,12 +15,15 @@ from typing import Any
 
 import pytest
 
+from include.jobs.openedx.webhooks.events import Event
 from include.jobs.openedx.webhooks.outbox import Outbox
 from include.local.services.learn.store import Receipt
 from tests.jobs.openedx.webhooks.harness import World, course, event, per_course, start_job
 from tests.local.services.learn_harness import KEYS, Learn, LearnProcess, hexmac, secrets_of, variable
 
 VERSIONS = 5
+TOGETHER = 10  # courses
+AHEAD = 0.08  # share of the events that may wait in the outbox
 SEED = 20261121
 WINDOW = 300
 RULES: tuple[dict[str, Any], ...] = (
@@ -77,13 +80,11 @@ class Storm:
     def courses(self) -> int:
         return self.events // VERSIONS
 
-    def write(self, versions: range) -> None:
-        """Every event of these versions, one in twenty twice."""
-        with Outbox(self.world.dsn) as outbox:
-            for version in versions:
-                for number in range(self.courses):
-                    for _ in range(2 if self.chance.random() < 0.05 else 1):
-                        outbox.enqueue(event(number, version))
+    def news(self) -> Iterator[Event]:
+        """Every event, one in twenty twice; all versions of a few courses come close to each other."""
+        for first in range(0, self.courses, TOGETHER):
+            for version, number in itertools.product(range(VERSIONS), range(first, min(first + TOGETHER, self.courses))):
+                yield from [event(number, version)] * (2 if self.chance.random() < 0.05 else 1)
 
     def turns(self) -> Iterator[tuple[float, Callable[[], None]]]:
         yield 0.15, lambda: self.learn.settings(skew=600)
@@ -123,16 +124,17 @@ class Storm:
         return self.chance.uniform(0.5, 1.5) * max(50, self.events / 40)
 
     def run(self, seconds: float) -> None:
-        self.write(range(2))
-        writer = threading.Thread(target=self.write, args=(range(2, VERSIONS),))
-        writer.start()
-        turns, deadline, next_kill = list(self.turns()), time.monotonic() + seconds, self.until_the_next_kill()
+        turns, news, deadline, next_kill = list(self.turns()), self.news(), time.monotonic() + seconds, self.until_the_next_kill()
+        written = delivered = 0
         try:
             with Outbox(self.world.dsn) as outbox:
-                while (delivered := outbox.figures().delivered) < self.events:
+                while delivered < self.events or turns:
                     assert time.monotonic() < deadline, (
                         f"{delivered} of {self.events} delivered in {seconds} s; exit codes {[sender.codes for sender in self.senders]}"
                     )
+                    # a little at a time: senders that are fast would leave turns behind
+                    while written < delivered + AHEAD * self.events and (one := next(news, None)):
+                        written += outbox.enqueue(one)
                     while turns and delivered >= turns[0][0] * self.events:
                         turns.pop(0)[1]()
                     if delivered >= next_kill:
@@ -141,11 +143,10 @@ class Storm:
                     for sender in self.senders:
                         sender.keep_running()
                     time.sleep(0.1)
+                    delivered = outbox.figures().delivered
         finally:
-            writer.join()
             for sender in self.senders:
                 sender.kill()
-        assert not turns
 
 
 @pytest.fixture
