@@ -39,7 +39,7 @@ from include.config.vocabulary import Granularity
 from include.factories.warehouse import build_warehouse_dag
 from include.lake.manifest import load_warehouse
 
-unit = load_warehouse_unit().model_copy(update={{"id": "warehouse_{granularity}"}})
+unit = load_warehouse_unit().model_copy(update={{"id": "compared_{granularity}"}})
 environment = current_environment().model_copy(update={{"granularity": Granularity("{granularity}")}})
 dag = build_warehouse_dag(unit, environment, load_warehouse())
 '''
@@ -93,10 +93,10 @@ class Builds:
 
     def warehouse(self, granularity: str) -> Built:
         """The platform's own DAG."""
-        found = self._dag(f"warehouse_{granularity}")
+        found = self._dag(f"compared_{granularity}")
         if found.unfinished:
             return found
-        folder = Path(self.environment["OL_WORK_ROOT"]) / "dbt-artifacts" / "runs" / f"warehouse_{granularity}"
+        folder = Path(self.environment["OL_WORK_ROOT"]) / "dbt-artifacts" / "runs" / f"compared_{granularity}"
         newest = max(folder.glob("*/run_results.json"), key=lambda path: path.stat().st_mtime)
         return Built(found.seconds, found.cpu, found.trino_cpu, _results(newest), found.rows, tasks=found.tasks)
 
@@ -110,7 +110,7 @@ class Builds:
 
     def open_dags(self) -> None:
         """Waits until Airflow knows the DAGs and lets them run."""
-        names = {"warehouse_area", "warehouse_model", PEER}
+        names = {"compared_area", "compared_model", PEER}
         self.api.wait_for_dags(names, 300)
         for name in names:
             self.api.unpause(name)

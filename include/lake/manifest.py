@@ -87,8 +87,16 @@ class Warehouse:
         return tuple(sorted({model.dag for model in self.models if model.dag}))
 
     def built_by(self, dag_id: str) -> tuple[Model, ...]:
-        """The models of a DAG that models name by a tag, staging included; of any other those of ``warehouse``."""
-        return tuple(model for model in self.models if model.dag == dag_id) if dag_id in self.own_dags else self.built_by_warehouse()
+        """The models of a DAG that models name by a tag, staging included; of any other those of ``warehouse``.
+
+        Raises ``ConfigError`` for a DAG with the name of such a part that no model names: it would build what is another's.
+        """
+        if dag_id in self.own_dags:
+            return tuple(model for model in self.models if model.dag == dag_id)
+        if dag_id.startswith(DAG_TAG):
+            allowed = f"a tag of models: {', '.join(self.own_dags) or 'there is none'}; make manifest, when the models are new"
+            raise ConfigError((Problem(f"{dag_id}.yml", "the file's name", repr(dag_id), allowed),))
+        return self.built_by_warehouse()
 
 
 def load_warehouse(path: Path = MANIFEST) -> Warehouse:

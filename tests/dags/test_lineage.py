@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 
 from include.config.environments import read_environment
+from include.config.errors import ConfigError
 from include.config.load import load_learn_webhooks_unit, load_units_strictly, load_warehouse_unit
 from include.config.vocabulary import Layer
 from include.lake.manifest import Warehouse, load_warehouse
@@ -221,3 +222,9 @@ def test_a_folder_of_staging_models_is_one_connection_s() -> None:
             folders.setdefault(model.folder, set()).update(prefix for prefix in prefixes if model.name.startswith(prefix))
     assert len(folders) == len(prefixes)
     assert [folder for folder, found in folders.items() if len(found) != 1] == []
+
+
+def test_a_part_that_no_model_names_is_refused(warehouse: Warehouse) -> None:
+    """It would otherwise build the whole warehouse under another name."""
+    with pytest.raises(ConfigError, match=r"warehouse_of_nobody\.yml.*a tag of models: warehouse_engagement"):
+        warehouse.built_by("warehouse_of_nobody")
