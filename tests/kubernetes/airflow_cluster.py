@@ -27,6 +27,7 @@ from tests.helm.charts import RELEASE_NAMESPACE, Values, airflow_values, merged,
 from tests.kubernetes.addresses import ObjectStore, Service, Trino, host_for_pods, seen_from_pods
 from tests.kubernetes.cluster import Cluster
 from tests.kubernetes.forward import Forward
+from tests.kubernetes.logs import stored_log
 from tests.kubernetes.node import Node
 from tests.kubernetes.release import COMPONENTS, RELEASE, Release
 from tests.kubernetes.services import SERVICES_NAMESPACE, namespace, postgres, secret
@@ -217,7 +218,7 @@ class AirflowCluster:
 
     def log(self, dag_id: str, run_id: str, task: Task) -> str:
         """The log of a task's last try, as Airflow's UI shows it: a line of JSON for each line."""
-        return "\n".join(json.dumps(line) for line in self.api.log_lines(dag_id, run_id, task))
+        return stored_log(self.api, dag_id, run_id, task)
 
     def xcom(self, dag_id: str, run_id: str, task_id: str, key: str = "return_value") -> Any:
         """What a task returned; ``None`` when it returned nothing. Of a large result the API tells only where it lies."""

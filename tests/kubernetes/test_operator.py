@@ -12,6 +12,7 @@ import pytest
 
 from include.local.airflow_api import TERMINAL, AirflowApi, Task
 from tests.kubernetes.cluster import Cluster
+from tests.kubernetes.logs import stored_log
 
 WAYS = ("waiting", "deferred")
 ALL_WAYS = (*WAYS, "soon")  # of a job that is declared long and ends before its wait is handed over
@@ -38,10 +39,10 @@ class Ended:
 
 def ended(api: AirflowApi, dag_id: str, run_id: str) -> Ended:
     task = finished(api, dag_id, run_id)
-    lines = [line for number in range(1, task.try_number + 1) for line in api.log_lines(dag_id, run_id, Task("pod", task.state, number, 0.0))]
+    logs = [stored_log(api, dag_id, run_id, Task("pod", task.state, number, 0.0)) for number in range(1, task.try_number + 1)]
     path = f"/dags/{dag_id}/dagRuns/{run_id}/taskInstances/pod/xcomEntries/return_value"
     returned = api.call("GET", path, allow=(404,))
-    return Ended(task.state, task.try_number, "\n".join(json.dumps(line) for line in lines), json.loads(returned["value"]) if returned else {})
+    return Ended(task.state, task.try_number, "\n".join(logs), json.loads(returned["value"]) if returned else {})
 
 
 def finished(api: AirflowApi, dag_id: str, run_id: str) -> Task:
@@ -77,7 +78,7 @@ def test_a_job_that_succeeds_hands_over_its_result_and_its_log(way: str, run: Ca
     assert found.result["facts"]["host"], "the lake's address comes from the cluster"
     assert "the first line" in found.log
     assert "WARNING: the second line" in found.log
-    assert cluster.pods(f"dag_id=success__{way}") == []
+    cluster.wait_for("the pod outlives its task", lambda: not cluster.pods(f"dag_id=success__{way}"), 60)
 
 
 @pytest.mark.parametrize("way", ALL_WAYS)
