@@ -27,6 +27,7 @@ def test_how_to_run_a_job_in_a_pod(place: str, cluster: Cluster, sources: Platfo
     shutil.copy(DAGS / "crowd.py", tmp_path)
     bundle = {"name": "laptop", "classpath": "airflow.dag_processing.bundles.local.LocalDagBundle", "kwargs": {"path": str(tmp_path)}}
     settings = airflow_settings(sources, "laptop") | {"AIRFLOW__DAG_PROCESSOR__DAG_BUNDLE_CONFIG_LIST": json.dumps([bundle])}
+    settings["PYTHONPATH"] = f"{ROOT}:{settings['PYTHONPATH']}"
     (block,) = blocks("run-a-job-in-a-pod.md")
     for theirs, ours in {"OL_IMAGE_TAG=test": f"OL_IMAGE_TAG={image_tag}", "$HOME/.kube/config": cluster.kubeconfig}.items():
         assert theirs in block

@@ -161,7 +161,7 @@ def canaries() -> dict[str, Canary]:
 
 
 @pytest.fixture(scope="module")
-def seen(place: str, cluster: Cluster, image_tag: str, canaries: dict[str, Canary]) -> dict[str, str]:
+def seen(place: str, cluster: Cluster, image_tag: str, canaries: dict[str, Canary]) -> Iterator[dict[str, str]]:
     """A pod that was given two secrets and gave away what it could: what the API server keeps of it, and its log."""
     values = {"password": canaries["special_password"].value, "key": canaries["private_key"].value}
     cluster.apply([{"apiVersion": "v1", "kind": "Secret", "metadata": {"name": "canaries", "namespace": place}, "stringData": values}])
@@ -184,13 +184,14 @@ def seen(place: str, cluster: Cluster, image_tag: str, canaries: dict[str, Canar
     log = cluster.core.read_namespaced_pod_log("canary", place, container="base")
     as_yaml = yaml.safe_dump(cluster.core.api_client.sanitize_for_serialization(stored))
     events = cluster.core.list_namespaced_event(place, field_selector="involvedObject.name=canary")
-    return {
+    yield {
         "pod": as_yaml,
         "log": log,
         "events": str(events),
         "phase": stored.status.phase,
         "message": stored.status.container_statuses[0].state.terminated.message,
     }
+    cluster.core.delete_namespaced_pod("canary", place, grace_period_seconds=0)
 
 
 def test_what_the_api_server_keeps_of_a_pod_are_references(seen: dict[str, str], canaries: dict[str, Canary]) -> None:
