@@ -216,9 +216,9 @@ class AirflowCluster:
         except AirflowApiError as error:
             return str(error)
 
-    def log(self, dag_id: str, run_id: str, task: Task) -> str:
-        """The log of a task's last try, as Airflow's UI shows it: a line of JSON for each line."""
-        return stored_log(self.api, dag_id, run_id, task)
+    def log(self, dag_id: str, run_id: str, task: Task, words: str = "") -> str:
+        """The log of a task's last try, as Airflow's UI shows it: a line of JSON for each line. Waits a while for the words that are to be in it."""
+        return stored_log(self.api, dag_id, run_id, task, words)
 
     def xcom(self, dag_id: str, run_id: str, task_id: str, key: str = "return_value") -> Any:
         """What a task returned; ``None`` when it returned nothing. Of a large result the API tells only where it lies."""

@@ -10,11 +10,11 @@ from include.local.airflow_api import AirflowApi, Task
 STORE = "s3://"
 
 
-def stored_log(api: AirflowApi, dag_id: str, run_id: str, task: Task, seconds: float = 90.0) -> str:
-    """The log of a task's try, a line of JSON for each line; what there is after ``seconds``, for a test that looks for words in it."""
+def stored_log(api: AirflowApi, dag_id: str, run_id: str, task: Task, words: str = "", seconds: float = 90.0) -> str:
+    """The log of a task's try, a line of JSON for each line, once these words are in it; after ``seconds``, whatever there is."""
     deadline = time.monotonic() + seconds
     while True:
         text = "\n".join(json.dumps(line) for line in api.log_lines(dag_id, run_id, task))
-        if STORE in text or time.monotonic() > deadline:
+        if (STORE in text and words in text) or time.monotonic() > deadline:
             return text
         time.sleep(1)

@@ -66,7 +66,7 @@ def test_logs_of_both_are_there_after_the_pod_is_gone(run: tuple[str, Seen], air
     run_id, _ = run
     airflow_cluster.cluster.wait_for("the worker pod stays", lambda: not airflow_cluster.pods("worker"), 240)
     for task in airflow_cluster.api.tasks("two_executors", run_id):
-        assert WORDS in airflow_cluster.log("two_executors", run_id, task), f"{task.task_id} has no log"
+        assert WORDS in airflow_cluster.log("two_executors", run_id, task, WORDS), f"{task.task_id} has no log"
 
 
 def test_a_large_result_lies_on_the_object_store_and_arrives(run: tuple[str, Seen], airflow_cluster: AirflowCluster) -> None:

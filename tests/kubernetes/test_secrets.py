@@ -55,7 +55,7 @@ def fresh() -> Iterator[None]:
 def put(cluster: Cluster, location: str, conn_id: str, password: str) -> None:
     """A connection as Airflow's provider wants it."""
     value = json.dumps({"conn_type": "http", "host": "h", "password": password})
-    metadata = {"name": f"connection-{conn_id}", "namespace": f"{ROOT}-{location}", "labels": {"airflow.apache.org/connection-id": conn_id}}
+    metadata = {"name": f"connection-{conn_id.replace('_', '-')}", "namespace": f"{ROOT}-{location}", "labels": {"airflow.apache.org/connection-id": conn_id}}
     cluster.apply([{"apiVersion": "v1", "kind": "Secret", "metadata": metadata, "stringData": {"value": value}}])
 
 
