@@ -100,11 +100,11 @@ def backend(kubeconfig: str, locations: str, **settings: Any) -> PlatformSecrets
 
 def test_a_locations_worker_reads_its_own_and_what_all_share(cluster: Cluster, tmp_path: Path) -> None:
     put(cluster, "openedx", "forum", "Zq9-of-openedx")
-    put(cluster, "shared", "object_store", "Zq9-of-all")
+    put(cluster, "shared", "of_all", "Zq9-of-all")
     put(cluster, "platform", "airbyte", "Zq9-of-the-platform")
     worker = kubeconfig(cluster, "airflow-worker-openedx", tmp_path)
     found = backend(worker, "openedx,shared")
-    assert [found.get_connection(name).password for name in ("forum", "object_store")] == ["Zq9-of-openedx", "Zq9-of-all"]
+    assert [found.get_connection(name).password for name in ("forum", "of_all")] == ["Zq9-of-openedx", "Zq9-of-all"]
     assert found.get_connection("airbyte") is None
     with pytest.raises(SecretsDeniedError, match="Kubernetes refuses secrets of namespace ol-secrets-platform"):
         backend(worker, "platform").get_connection("airbyte")
