@@ -8,7 +8,7 @@ import os
 import threading
 import time
 from collections.abc import Callable, Hashable
-from concurrent.futures import Future
+from concurrent.futures import Future, wait
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
@@ -165,27 +165,44 @@ class Store:
         return f"{name} is unavailable ({reason})"
 
     def _ask(self, what: tuple[str, str, str]) -> str | None:
-        """One request at a time for each secret, in a thread of its own: no client ends all of its waiting by itself."""
+        """One request at a time for each secret, in a thread of its own: no client ends all of its waiting by itself.
+
+        The client itself is made here. That imports it, which takes seconds on a busy node: no answer would be blamed for them, and a process
+        that forked meanwhile would have a child for which the import never ends.
+        """
         with self._lock:
+            self._source = self._source or self.make()
+            source = self._source
             flight = self._flights.get(what)
             if flight is None:
                 flight = self._flights[what] = Future()
-                threading.Thread(target=self._fly, args=(what, flight), name="secrets", daemon=True).start()
+                threading.Thread(target=self._fly, args=(source, what, flight), name="secrets", daemon=True).start()
         return flight.result(timeout=self.timeout)
 
-    def _fly(self, what: tuple[str, str, str], flight: Future[str | None]) -> None:
+    def _fly(self, source: Source, what: tuple[str, str, str], flight: Future[str | None]) -> None:
         try:
-            self._source = self._source or self.make()
-            flight.set_result(self._source.fetch(*what))
+            flight.set_result(source.fetch(*what))
         except BaseException as error:  # noqa: BLE001 - raised where it is waited for
             flight.set_exception(error)
         finally:
             with self._lock:
                 self._flights.pop(what, None)
 
+    def land(self) -> None:
+        """Waits for requests that are under way, as long as an answer may take."""
+        wait(tuple(self._flights.values()), timeout=self.timeout)
+
 
 _stores: dict[Hashable, Store] = {}
-os.register_at_fork(after_in_child=_stores.clear)  # a fork has its parent's sockets and locks, but none of its threads
+
+
+def _land() -> None:
+    for one in tuple(_stores.values()):
+        one.land()
+
+
+# a fork has its parent's sockets and locks, but none of its threads: what a thread holds in that moment is never given back
+os.register_at_fork(before=_land, after_in_child=_stores.clear)
 
 
 def store(source: str, root: str, timeout: float, fresh: float, **options: Any) -> Store:

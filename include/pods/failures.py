@@ -7,6 +7,8 @@ from dataclasses import dataclass
 from kubernetes.client import models as k8s
 
 KILLED = 137
+DISRUPTED = "DisruptionTarget"
+GONE = "its pod was taken away while it ran: its node was drained or lost, or somebody deleted it"
 
 
 @dataclass(frozen=True)
@@ -26,6 +28,9 @@ def failure_of(pod: k8s.V1Pod | None, container: str, profile: str) -> PodFailur
         return None
     if pod.status.reason:  # the kubelet's or the cluster's own word for the whole pod: Evicted, DeadlineExceeded, NodeLost, Preempting
         return PodFailure(f"{pod.status.reason}: {pod.status.message or 'no message'}", _exit_code(pod, container))
+    for condition in pod.status.conditions or ():
+        if condition.type == DISRUPTED and condition.status == "True":  # a drained node, a taint, a pod of higher priority: told before the pod is gone
+            return PodFailure(f"{condition.reason}: {condition.message or 'no message'}", _exit_code(pod, container))
     terminated = _terminated(pod, container)
     if terminated is None or terminated.exit_code == 0:
         return None

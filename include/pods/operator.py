@@ -6,6 +6,7 @@ import asyncio
 import contextlib
 import json
 import logging
+import random
 import time
 from collections.abc import Iterator
 from datetime import datetime
@@ -15,17 +16,17 @@ import pendulum
 from airflow.providers.cncf.kubernetes.kubernetes_helper_functions import PodLaunchFailedException
 from airflow.providers.cncf.kubernetes.operators.pod import KubernetesPodOperator
 from airflow.providers.cncf.kubernetes.secret import Secret
-from airflow.providers.cncf.kubernetes.utils.container import container_is_completed
-from airflow.providers.cncf.kubernetes.utils.pod_manager import PodLaunchTimeoutException
+from airflow.providers.cncf.kubernetes.utils.container import container_is_completed, container_is_succeeded
+from airflow.providers.cncf.kubernetes.utils.pod_manager import EMPTY_XCOM_RESULT, PodLaunchTimeoutException, PodNotFoundException, PodPhase
 from airflow.providers.cncf.kubernetes.utils.xcom_sidecar import PodDefaults
 from airflow.sdk.exceptions import AirflowException, AirflowFailException
 from kubernetes.client import models as k8s
 from kubernetes.client.exceptions import ApiException
 
 from include.config.environments import EnvironmentSettings
-from include.config.locations import image_for
+from include.config.locations import image_for, location_of_domain
 from include.contract import PERMANENT_EXIT, JobResult, read_line
-from include.pods.failures import failure_of
+from include.pods.failures import GONE, PodFailure, failure_of
 from include.pods.job import RESULT_IN_POD, JobSpec
 from include.pods.outcome import JobError, publish_results, raise_for_exit
 from include.pods.profiles import PROFILES
@@ -37,7 +38,12 @@ LAKE_CONFIG = "ol-lake"  # a ConfigMap of the platform's chart: where Trino and 
 LAKE_KEYS = "lake-environment"  # a Secret of variables (keys of an object store, a catalog's address with its password), where pods have no identity
 LABELS = {"app.kubernetes.io/part-of": "ol-data-platform", "app.kubernetes.io/managed-by": "airflow"}
 NO_IMAGE = "Image cannot be pulled"  # the provider's words; it does not say them of a registry that is only busy
+NO_ROOM = "exceeded quota"  # the API server's words
+LOOK_FOR_ROOM = (4.0, 8.0)  # seconds; each look leaves the refused pod in the log
 SOON = 20  # seconds in which a pod starts or not (a node that has to be made first takes minutes), and in which a long job may turn out to be short
+BESIDE = "LocalExecutor"  # for short jobs: a worker pod that only waits for the job's would take longer than the job
+TRUSTED = "platform"  # the location whose tasks may have the scheduler's identity, which is what waiting beside it means
+AT_FIRST = 5.0  # seconds in which most pods start; only then is a look a second enough
 RUN_AS = 50000  # the user of every image of ours; a number, so that the kubelet can verify runAsNonRoot
 
 # a shell that sleeps; a namespace with a quota refuses containers without limits
@@ -66,6 +72,11 @@ def _resources(spec: JobSpec) -> k8s.V1ResourceRequirements:
         requests={"cpu": compute.cpu, "memory": compute.memory, "ephemeral-storage": compute.disk},
         limits={"cpu": compute.cpu_limit, "memory": compute.memory, "ephemeral-storage": compute.disk},
     )
+
+
+def _executor(spec: JobSpec) -> dict[str, str]:
+    """Where the task waits for its job: a short one's beside the scheduler, if its location may; any other in a worker pod, the cluster's default."""
+    return {"executor": BESIDE} if not spec.long and location_of_domain(spec.domain).name == TRUSTED else {}
 
 
 def _variables(environment: EnvironmentSettings) -> list[k8s.V1EnvVar]:
@@ -149,7 +160,7 @@ class PlatformPodOperator(KubernetesPodOperator):
             on_finish_action="delete_pod",
             on_kill_action="delete_pod",
             termination_grace_period=30,  # jobs end within it on TERM
-            **kwargs,
+            **{**_executor(spec), **kwargs},
         )
 
     def build_pod_request_obj(self, context: Any = None, **kwargs: Any) -> k8s.V1Pod:
@@ -166,6 +177,37 @@ class PlatformPodOperator(KubernetesPodOperator):
                 container.resources = _SIDECAR
                 container.image = self.image
         return pod
+
+    def get_or_create_pod(self, pod_request_obj: k8s.V1Pod, context: Any) -> k8s.V1Pod:
+        """As the provider's, but where the namespace's quota is used up, the pod waits for its turn instead of failing its task.
+
+        Raises ``JobError`` when no turn comes within the time that a pod has to start.
+        """
+        deadline = time.monotonic() + self.startup_timeout_seconds
+        while True:
+            try:
+                return super().get_or_create_pod(pod_request_obj, context)
+            except ApiException as error:
+                if error.status != 403 or NO_ROOM not in str(error.body):
+                    raise
+                if time.monotonic() > deadline:
+                    raise JobError(f"{self.spec.job}: no room in namespace {NAMESPACE} for {self.startup_timeout_seconds} s: {error.body}") from error
+                self.log.info("no room in namespace %s yet: %s", NAMESPACE, error.body)
+                time.sleep(random.uniform(*LOOK_FOR_ROOM))  # noqa: S311 - so that those who wait do not all come at once
+
+    def await_pod_start(self, pod: k8s.V1Pod) -> None:
+        """As the provider's, but it looks often in the first seconds: on a node that has the image, a pod starts within one or two."""
+        deadline = time.monotonic() + AT_FIRST
+        while time.monotonic() < deadline and self.pod_manager.read_pod(pod).status.phase == PodPhase.PENDING:
+            time.sleep(0.2)
+        super().await_pod_start(pod)
+
+    def extract_xcom(self, pod: k8s.V1Pod, *, ignore_kill_failure: bool = True) -> dict[Any, Any] | None:
+        """As the provider's, but the sidecar ends with its pod, which is deleted next: to end it before takes two more commands in the container."""
+        if not self.pod_manager.container_is_running(pod, PodDefaults.SIDECAR_CONTAINER_NAME):
+            return None  # the whole pod has ended; cleanup tells why
+        result = self.pod_manager.extract_xcom_json(pod)
+        return None if result.rstrip() == EMPTY_XCOM_RESULT else json.loads(result)
 
     def execute(self, context: Any) -> str:
         """Runs the pod, publishes the job's tables and returns the result as JSON. The wait for a long job goes to the triggerer.
@@ -229,6 +271,8 @@ class PlatformPodOperator(KubernetesPodOperator):
     def _causes(self) -> Iterator[None]:
         try:
             yield
+        except PodNotFoundException as error:
+            raise JobError(f"{self.spec.job}: {GONE}") from error
         except AirflowException as error:  # cleaning up raises again, on top of the first cause
             for cause in _chain(error):
                 if NO_IMAGE in str(cause):
@@ -244,7 +288,7 @@ class PlatformPodOperator(KubernetesPodOperator):
 
     def cleanup(self, pod: k8s.V1Pod, remote_pod: k8s.V1Pod | None, xcom_result: dict[str, Any] | None = None, context: Any = None) -> None:
         """As the provider's, but its failure says the reason, and a job's exit 64 fails the task at once instead of using up its retries."""
-        failure = failure_of(remote_pod, self.base_container_name, self.spec.profile.value)
+        failure = self._failure(remote_pod)
         try:
             super().cleanup(pod, remote_pod, xcom_result, context)
         except AirflowException as error:
@@ -253,3 +297,14 @@ class PlatformPodOperator(KubernetesPodOperator):
             if failure.exit_code == PERMANENT_EXIT:
                 raise_for_exit(PERMANENT_EXIT, self.spec.job, failure.reason)
             raise JobError(f"{self.spec.job}: {failure.reason}") from error
+
+    def _failure(self, pod: k8s.V1Pod | None) -> PodFailure | None:
+        """Why a pod did not succeed, from what was last seen of it, or else from what it is now."""
+        found = failure_of(pod, self.base_container_name, self.spec.profile.value)
+        if found or pod is None or container_is_succeeded(pod, self.base_container_name):
+            return found
+        try:
+            now = self.client.read_namespaced_pod(pod.metadata.name, pod.metadata.namespace)
+        except ApiException as error:
+            return PodFailure(GONE) if error.status == 404 else None
+        return failure_of(now, self.base_container_name, self.spec.profile.value)

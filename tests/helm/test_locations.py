@@ -44,6 +44,14 @@ def test_a_location_that_the_chart_lacks_is_found(tmp_path: Path) -> None:
     assert found != bundles(settings("qa", tmp_path), root="/opt/platform", release={"OL_IMAGE_TAG": TAG})
 
 
+def test_a_bundle_of_another_kind_is_left_as_it_is(tmp_path: Path) -> None:
+    own = {"name": "own", "classpath": "airflow.dag_processing.bundles.local.LocalDagBundle", "kwargs": {"path": "/opt/own"}}
+    listed = airflow_values("qa")["dagProcessor"]["dagBundleConfigList"]
+    found = json.loads(rendered("qa", tmp_path, dagProcessor={"dagBundleConfigList": [*listed, own]})["dag_processor"]["dag_bundle_config_list"])
+    assert found[-1] == own
+    assert all(bundle["kwargs"]["releases"] for bundle in found[:-1])
+
+
 @pytest.mark.parametrize("environment", ENVIRONMENTS)
 def test_secrets_come_from_where_the_environment_keeps_them(environment: str, tmp_path: Path) -> None:
     config = rendered(environment, tmp_path)

@@ -139,9 +139,12 @@ GUARANTEES = {
     ("scheduler", "task_instance_heartbeat_timeout"): 90,
     ("scheduler", "task_queued_timeout"): 300,
     ("kubernetes_executor", "worker_pods_creation_batch_size"): 16,
-    ("workers", "execution_api_retries"): 8,
+    ("workers", "execution_api_retries"): 25,
+    ("workers", "execution_api_retry_wait_max"): 10,
     ("workers", "min_heartbeat_interval"): 5,
     ("workers", "max_failed_heartbeats"): 12,
+    ("triggerer", "job_heartbeat_sec"): 2,
+    ("triggerer", "triggerer_health_check_threshold"): 8,
     ("database", "sql_alchemy_pool_pre_ping"): "True",
     ("state_store", "default_retention_days"): 400,
 }
@@ -153,6 +156,9 @@ def test_settings_that_carry_guarantees(environment: str) -> None:
     assert {(section, option): config[section][option] for section, option in GUARANTEES} == GUARANTEES
     bears = config["workers"]["min_heartbeat_interval"] * config["workers"]["max_failed_heartbeats"]
     assert config["scheduler"]["task_instance_heartbeat_timeout"] > bears, "a scheduler must not take back a task that still bears the outage"
+    retries, longest = config["workers"]["execution_api_retries"], config["workers"]["execution_api_retry_wait_max"]
+    pauses = [(1 + min(longest, 2**number)) / 2 for number in range(retries - 1)]  # the mean of each: Airflow waits a random time between
+    assert sum(pauses) > 115, "a task bears two minutes without an API server"
 
 
 def test_airflow_cfg_and_the_charts_agree() -> None:

@@ -141,7 +141,8 @@ def test_edges_of_jobs() -> None:
     documents = platform_objects("production")
     out = edges(documents, NAMESPACE, "egress")
     assert {other for _, other, port in out if port == 53} == {"kube-system"}
-    assert without_dns(out) == {(domain, name, 443) for domain in ("dbt", "lakehouse", "openedx") for name in ("trino", "objectStore", "catalog")}
+    lake = {(domain, name, 443) for domain in ("dbt", "lakehouse", "openedx") for name in ("trino", "objectStore", "catalog")}
+    assert without_dns(out) == {*lake, ("openedx", "openedx", 443), ("openedx", "learn", 443), ("openedx", "outbox", 5432)}
     assert edges(documents, NAMESPACE, "ingress") == set()
 
 

@@ -1,7 +1,7 @@
 """The platform's chart before a real API server: strict validation of every object, and real admission of every job pod.
 
-Server-side dry runs store nothing. What they need to stand in (two namespaces with names of their own, the accounts and limits
-of jobs) is made for the session and deleted after it. The cluster is the one of ``KUBECONFIG``.
+Server-side dry runs store nothing. What they need to stand in (namespaces with names of their own, the accounts and limits of jobs, priority
+classes where the cluster has none) is made for the session and deleted after it. The cluster is the one of ``KUBECONFIG``.
 """
 
 from __future__ import annotations
@@ -10,7 +10,7 @@ import copy
 import os
 import time
 import uuid
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -45,6 +45,12 @@ class Server:
     def __init__(self, path: Path) -> None:
         self.client = config.new_client_from_config(str(path))
         self.core = client.CoreV1Api(self.client)
+        self.scheduling = client.SchedulingV1Api(self.client)
+
+    def missing_priority_classes(self, documents: list[Values]) -> list[Values]:
+        """Those of these documents that the cluster lacks."""
+        there = {one.metadata.name for one in self.scheduling.list_priority_class().items}
+        return [one for one in documents if one["kind"] == "PriorityClass" and one["metadata"]["name"] not in there]
 
     def apply(self, document: Values, *, dry: bool = True) -> Values:
         """What the server would store. Raises ``ApiException`` with its reason."""
@@ -75,24 +81,33 @@ def server() -> Server:
 
 @pytest.fixture(scope="module")
 def names(server: Server) -> Iterator[tuple[str, str]]:
-    """Two namespaces that are really there: for Airflow's objects, and for jobs with everything that decides over their pods."""
+    """Two namespaces that are really there: for Airflow's objects, and for jobs with everything that decides over their pods; those of secrets, too."""
     mark = uuid.uuid4().hex[:8]
     airflow, jobs = f"ol-airflow-{mark}", f"ol-jobs-{mark}"
-    documents = rendered("qa", airflow, jobs)
+    documents = rendered("local", airflow, jobs)  # with more namespaces than the others
+    spaces = [one for one in documents if one["kind"] == "Namespace"]
     deciding = [one for one in documents if one["kind"] in {"ServiceAccount", "ResourceQuota", "LimitRange"}]
+    classes = server.missing_priority_classes(documents)
     try:
         server.apply({"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": airflow}}, dry=False)
-        for document in (named(documents, "Namespace", jobs), *deciding):
+        for document in (*spaces, *classes, *deciding):
             server.apply(document, dry=False)
         wait_for_quota(server, jobs)
         yield airflow, jobs
     finally:
-        for name in (airflow, jobs):
-            try:
-                server.core.delete_namespace(name)
-            except ApiException as error:
-                if error.status != 404:
-                    raise
+        for one in classes:
+            gone(server.scheduling.delete_priority_class, one["metadata"]["name"])
+        for name in (airflow, *(one["metadata"]["name"] for one in spaces)):
+            gone(server.core.delete_namespace, name)
+
+
+def gone(delete: Callable[[str], Any], name: str) -> None:
+    """Deletes what is there."""
+    try:
+        delete(name)
+    except ApiException as error:
+        if error.status != 404:
+            raise
 
 
 def wait_for_quota(server: Server, namespace: str) -> None:
@@ -105,7 +120,8 @@ def wait_for_quota(server: Server, namespace: str) -> None:
 
 
 def rendered(environment: str, airflow: str, jobs: str) -> list[Values]:
-    return objects(merged(platform_deployed(environment), {"jobs": {"namespace": jobs}}), namespace=airflow)
+    own = {"jobs": {"namespace": jobs}, "secretStore": {"root": airflow.replace("ol-airflow", "ol-secrets")}}
+    return objects(merged(platform_deployed(environment), own), namespace=airflow)
 
 
 @pytest.mark.parametrize("environment", ENVIRONMENTS)

@@ -21,19 +21,20 @@ from urllib.parse import urlsplit
 import pytest
 from kubernetes import client
 
-from include.config.environments import read_environment
 from include.local.airflow_api import TERMINAL, AirflowApi, AirflowApiError, Task
 from include.pods.operator import LAKE_KEYS, NAMESPACE
 from tests.helm.charts import RELEASE_NAMESPACE, Values, airflow_values, merged, objects, platform_deployed
 from tests.kubernetes.addresses import ObjectStore, Service, Trino, host_for_pods, seen_from_pods
 from tests.kubernetes.cluster import Cluster
 from tests.kubernetes.forward import Forward
+from tests.kubernetes.logs import stored_log
 from tests.kubernetes.node import Node
 from tests.kubernetes.release import COMPONENTS, RELEASE, Release
 from tests.kubernetes.services import SERVICES_NAMESPACE, namespace, postgres, secret
 
 DAGS = Path(__file__).parent / "dags"
-TEST_DAGS = "/opt/test-dags"
+TEST_ROOT = "/opt/tests"
+LOCATION = "tests"  # a code location of its own, as a platform's next one would be: bundle, identity of its workers, secrets
 PASSWORD = re.compile(r"Password for user 'admin': ([0-9A-Za-z]+)")
 STORED = "s3://object_store@"
 READY_SECONDS = 600.0
@@ -58,21 +59,26 @@ class Given:
 def airflow_given(given: Given, over: Values) -> Values:
     """Values of the official chart: the files, and what is given at deploy."""
     values = airflow_values("local")
-    dags = [{"name": path.name, "mountPath": f"{TEST_DAGS}/{path.name}", "subPath": path.name} for path in sorted(DAGS.glob("*.py"))]
+    dags = [{"name": path.name, "mountPath": f"{TEST_ROOT}/dags/{path.name}", "subPath": path.name} for path in sorted(DAGS.glob("*.py"))]
     mounts = [{**dag, "name": "test-dags", "readOnly": True} for dag in dags]
-    bundle = {"name": "tests", "classpath": "airflow.dag_processing.bundles.local.LocalDagBundle", "kwargs": {"path": TEST_DAGS}}
+    kwargs = {"root": TEST_ROOT, "dags": "*.py", "service_account": f"airflow-worker-{LOCATION}"}
+    bundle = {"name": LOCATION, "classpath": "release_bundle.ReleaseBundle", "kwargs": kwargs}
     deployed: Values = {
         "images": {
             "airflow": {"tag": given.tag},
             "pgbouncer": {"repository": "ol-data-platform/test-databases", "tag": given.tag, "pullPolicy": "IfNotPresent"},
         },
-        "global": {"workRoot": f"{given.root}/work", "catalog": given.trino.catalog},
+        "global": {
+            "workRoot": f"{given.root}/work",
+            "releases": f"{STORED}{given.store.bucket}/{given.session}/work/releases",
+            "catalog": given.trino.catalog,
+        },
         "volumes": [*values["volumes"], {"name": "test-dags", "configMap": {"name": "test-dags"}}],
         "volumeMounts": [*values["volumeMounts"], *mounts],
         "dagProcessor": {"dagBundleConfigList": [*values["dagProcessor"]["dagBundleConfigList"], bundle]},
         "config": {
             "logging": {"remote_base_log_folder": f"{given.root}/logs"},
-            "common.io": {"xcom_objectstorage_path": f"s3://object_store@{given.store.bucket}/{given.session}/xcom"},
+            "common.io": {"xcom_objectstorage_path": f"{STORED}{given.store.bucket}/{given.session}/xcom"},
         },
     }
     return merged(merged(values, deployed), over)
@@ -95,7 +101,8 @@ def platform_given(given: Given) -> Values:
         "s3.region": given.store.region,
     }
     lake = {"trino": {"host": trino.host_in_pods, "port": trino.port, "scheme": "http"}, "catalog": trino.catalog, "properties": properties}
-    return merged(platform_deployed("local"), {"lake": lake, "peers": {"trino": peer(trino.port), **{name: peer(port) for name, port in ports.items()}}})
+    own = {"lake": lake, "locations": {LOCATION: {}}}
+    return merged(platform_deployed("local"), {**own, "peers": {"trino": peer(trino.port), **{name: peer(port) for name, port in ports.items()}}})
 
 
 def object_store_variables(store: ObjectStore) -> dict[str, str]:
@@ -209,9 +216,9 @@ class AirflowCluster:
         except AirflowApiError as error:
             return str(error)
 
-    def log(self, dag_id: str, run_id: str, task: Task) -> str:
-        """The log of a task's last try, as Airflow's UI shows it: a line of JSON for each line."""
-        return "\n".join(json.dumps(line) for line in self.api.log_lines(dag_id, run_id, task))
+    def log(self, dag_id: str, run_id: str, task: Task, words: str = "") -> str:
+        """The log of a task's last try, as Airflow's UI shows it: a line of JSON for each line. Waits a while for the words that are to be in it."""
+        return stored_log(self.api, dag_id, run_id, task, words)
 
     def xcom(self, dag_id: str, run_id: str, task_id: str, key: str = "return_value") -> Any:
         """What a task returned; ``None`` when it returned nothing. Of a large result the API tells only where it lies."""
@@ -269,17 +276,17 @@ def running_airflow(cluster: Cluster, given: Given, folder: Path, over: Values |
     cluster.apply([*postgres(f"{image['repository']}:{image['tag']}", password), *airflow_secrets(given, password), config])
     cluster.wait_for_deployments(SERVICES_NAMESPACE, ["postgres"], 120)
     # as Helm does: the release's objects, then its hook, for which every component waits
-    cluster.apply([*release.objects(), release.migration()])
+    hook = release.migration()
+    cluster.apply([*release.objects(), hook])
     forwards = [
         Forward(cluster.new_core, RELEASE_NAMESPACE, "component=api-server", 8080),
         Forward(cluster.new_core, SERVICES_NAMESPACE, "app=postgres", 5432),
     ]
     try:
+        cluster.wait_for_job(RELEASE_NAMESPACE, hook["metadata"]["name"], READY_SECONDS)
         wait_until_ready(cluster)
         api = AirflowApi(f"http://127.0.0.1:{forwards[0].port}", "admin", _password(cluster))
         found = AirflowCluster(cluster, given, release, api, f"postgresql://airflow:{password}@127.0.0.1:{forwards[1].port}/airflow?connect_timeout=10")
-        for name, slots in read_environment({}).pools.items():
-            found.api.ensure_pool(name, slots, "from environments.yml")
         yield found
     finally:
         for forward in forwards:

@@ -28,6 +28,7 @@ class Cluster:
         self.core = client.CoreV1Api(self._api)
         self.leases = client.CoordinationV1Api(self._api)
         self._apps = client.AppsV1Api(self._api)
+        self._jobs = client.BatchV1Api(self._api)
         self._dynamic = DynamicClient(self._api)
 
     def new_core(self) -> client.CoreV1Api:
@@ -89,6 +90,15 @@ class Cluster:
         while waiting := [name for name in names if not self._is_ready(namespace, name)]:
             if time.monotonic() > deadline:
                 pytest.fail(f"after {seconds:.0f} s not ready in {namespace}: {', '.join(waiting)}\n{self.troubles(namespace)}", pytrace=False)
+            time.sleep(0.5)
+
+    def wait_for_job(self, namespace: str, name: str, seconds: float) -> None:
+        """Waits until a job has succeeded. Fails the test with what its pods say when it has failed, or not ended in time."""
+        deadline = time.monotonic() + seconds
+        while not (status := self._jobs.read_namespaced_job(name, namespace).status).succeeded:
+            failed = any(condition.type == "Failed" and condition.status == "True" for condition in status.conditions or ())
+            if failed or time.monotonic() > deadline:
+                pytest.fail(f"job {namespace}/{name} has not succeeded\n{self.troubles(namespace)}", pytrace=False)
             time.sleep(0.5)
 
     def _is_ready(self, namespace: str, name: str) -> bool:

@@ -10,13 +10,11 @@ from include.local.airflow_api import AirflowApi
 from include.local.paths import Paths
 from include.local.platform import Platform, running_platform
 from include.pods.operator import NAMESPACE
-from tests.helm.charts import RELEASE_NAMESPACE
 from tests.kubernetes.addresses import ObjectStore, Service, Trino, variable
 from tests.kubernetes.airflow_cluster import AirflowCluster, Given, place_objects, running_airflow
 from tests.kubernetes.cluster import Cluster, installed
 from tests.kubernetes.lake import forget_the_lake
 from tests.kubernetes.node import Node, node
-from tests.kubernetes.services import SERVICES_NAMESPACE
 from tests.kubernetes.turn import turn
 
 
@@ -29,7 +27,7 @@ def cluster() -> Cluster:
 @pytest.fixture(scope="session")
 def image_tag() -> str:
     """The tag under which the cluster has the platform's images."""
-    return variable("OL_IMAGE_TAG", "the tag of ol-data-platform/{airflow,jobs,dbt,test-databases} in the cluster (make images test-images TAG=…)")
+    return variable("OL_IMAGE_TAG", "the tag of ol-data-platform/{airflow,jobs,dbt,openedx,test-databases} in the cluster (make images test-images TAG=…)")
 
 
 @pytest.fixture(scope="session")
@@ -51,10 +49,11 @@ def given(image_tag: str, sources: Platform) -> Given:
 @pytest.fixture(scope="session")
 def place(cluster: Cluster, given: Given) -> Iterator[str]:
     """The namespaces, made by the platform's own chart, with quota, limits, service accounts, rights and policies."""
-    names = (NAMESPACE, RELEASE_NAMESPACE, SERVICES_NAMESPACE)
+    objects = place_objects(given)
+    names = tuple(one["metadata"]["name"] for one in objects if one["kind"] == "Namespace")
     with turn(cluster.leases):
         cluster.remove_namespaces(names)  # of a session that was killed
-        with installed(cluster, place_objects(given)):
+        with installed(cluster, objects):
             cluster.wait_for("no default service account", lambda: cluster.core.list_namespaced_service_account(NAMESPACE).items)
             yield NAMESPACE
             cluster.remove_namespaces(names)

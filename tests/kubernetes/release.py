@@ -144,6 +144,7 @@ class Release:
             "image": self.image,
             "imagePullPolicy": self.values["images"]["airflow"]["pullPolicy"],
             **({"args": args} if args else {}),
+            **({"lifecycle": of["containerLifecycleHooks"]} if of.get("containerLifecycleHooks") else {}),
             "securityContext": security,
             "resources": of["resources"],
             "env": [*self.filled["extraEnv"], *of["env"]],

@@ -46,7 +46,7 @@ def lane(airflow_cluster: AirflowCluster, sources: Platform) -> Lane:
     api.wait_for_dags(dag_ids, 240)
     for dag_id in dag_ids:
         api.unpause(dag_id)
-    with watched(core, NAMESPACE) as jobs, watched(core, RELEASE_NAMESPACE, "kubernetes_executor=True") as workers:
+    with watched(core, NAMESPACE, "dag_id") as jobs, watched(core, RELEASE_NAMESPACE, "kubernetes_executor=True") as workers:
         for dag_id in connections:
             api.trigger(dag_id)
         runs = ended(airflow_cluster, dag_ids)
@@ -112,7 +112,7 @@ def test_logs_of_pods_that_are_gone_are_on_the_object_store(lane: Lane, airflow_
         for task in lane.tasks[dag_id]:
             words = {"stage": "built and tested in", "build": "built and tested in", "verify": "rows", "sync": "succeeded"}.get(task.task_id)
             if words:
-                assert words in airflow_cluster.log(dag_id, run.run_id, task), f"{dag_id}.{task.task_id}"
+                assert words in airflow_cluster.log(dag_id, run.run_id, task, words), f"{dag_id}.{task.task_id}"
     files = airflow_cluster.given.store.files().find(f"{airflow_cluster.given.root}/logs/dag_id={WAREHOUSE}")
     assert [name for name in files if "task_id=build" in name] != []
 

@@ -12,6 +12,7 @@ import pytest
 
 from include.local.airflow_api import TERMINAL, AirflowApi, Task
 from tests.kubernetes.cluster import Cluster
+from tests.kubernetes.logs import stored_log
 
 WAYS = ("waiting", "deferred")
 ALL_WAYS = (*WAYS, "soon")  # of a job that is declared long and ends before its wait is handed over
@@ -36,12 +37,12 @@ class Ended:
     result: dict[str, Any]
 
 
-def ended(api: AirflowApi, dag_id: str, run_id: str) -> Ended:
+def ended(api: AirflowApi, dag_id: str, run_id: str, words: str) -> Ended:
     task = finished(api, dag_id, run_id)
-    lines = [line for number in range(1, task.try_number + 1) for line in api.log_lines(dag_id, run_id, Task("pod", task.state, number, 0.0))]
+    logs = [stored_log(api, dag_id, run_id, Task("pod", task.state, number, 0.0), words) for number in range(1, task.try_number + 1)]
     path = f"/dags/{dag_id}/dagRuns/{run_id}/taskInstances/pod/xcomEntries/return_value"
     returned = api.call("GET", path, allow=(404,))
-    return Ended(task.state, task.try_number, "\n".join(json.dumps(line) for line in lines), json.loads(returned["value"]) if returned else {})
+    return Ended(task.state, task.try_number, "\n".join(logs), json.loads(returned["value"]) if returned else {})
 
 
 def finished(api: AirflowApi, dag_id: str, run_id: str) -> Task:
@@ -65,24 +66,25 @@ def started(airflow: AirflowApi) -> dict[str, str]:
 
 
 @pytest.fixture
-def run(airflow: AirflowApi, started: dict[str, str]) -> Callable[[str], Ended]:
-    return lambda dag_id: ended(airflow, dag_id, started[dag_id])
+def run(airflow: AirflowApi, started: dict[str, str]) -> Callable[[str, str], Ended]:
+    """How a run ended, with a log that has these words, or has not got them in time."""
+    return lambda dag_id, words: ended(airflow, dag_id, started[dag_id], words)
 
 
 @pytest.mark.parametrize("way", ALL_WAYS)
-def test_a_job_that_succeeds_hands_over_its_result_and_its_log(way: str, run: Callable[[str], Ended], cluster: Cluster) -> None:
-    found = run(f"success__{way}")
+def test_a_job_that_succeeds_hands_over_its_result_and_its_log(way: str, run: Callable[[str, str], Ended], cluster: Cluster) -> None:
+    found = run(f"success__{way}", "WARNING: the second line")
     assert (found.state, found.tries) == ("success", 1)
     assert found.result["facts"]["user"] == 50000
     assert found.result["facts"]["host"], "the lake's address comes from the cluster"
     assert "the first line" in found.log
     assert "WARNING: the second line" in found.log
-    assert cluster.pods(f"dag_id=success__{way}") == []
+    cluster.wait_for("the pod outlives its task", lambda: not cluster.pods(f"dag_id=success__{way}"), 60)
 
 
 @pytest.mark.parametrize("way", ALL_WAYS)
-def test_a_permanent_failure_is_not_tried_again(way: str, run: Callable[[str], Ended]) -> None:
-    found = run(f"permanent__{way}")
+def test_a_permanent_failure_is_not_tried_again(way: str, run: Callable[[str, str], Ended]) -> None:
+    found = run(f"permanent__{way}", "the column is gone")
     assert (found.state, found.tries) == ("failed", 1)
     assert "failed for good" in found.log
     assert "the column is gone" in found.log
@@ -95,15 +97,15 @@ def test_a_permanent_failure_is_not_tried_again(way: str, run: Callable[[str], E
         ("transient", "soon", REASONS["transient"]),
     ],
 )
-def test_what_may_mend_itself_is_tried_again_with_its_reason(case: str, way: str, reason: str, run: Callable[[str], Ended]) -> None:
-    found = run(f"{case}__{way}")
+def test_what_may_mend_itself_is_tried_again_with_its_reason(case: str, way: str, reason: str, run: Callable[[str, str], Ended]) -> None:
+    found = run(f"{case}__{way}", reason)
     assert (found.state, found.tries) == ("failed", 2)
     assert reason in found.log
 
 
 @pytest.mark.parametrize("way", WAYS)
-def test_an_image_that_is_not_there_fails_at_once(way: str, run: Callable[[str], Ended]) -> None:
-    found = run(f"no_image__{way}")
+def test_an_image_that_is_not_there_fails_at_once(way: str, run: Callable[[str, str], Ended]) -> None:
+    found = run(f"no_image__{way}", "Image cannot be pulled")
     assert (found.state, found.tries) == ("failed", 1)
     assert "Image cannot be pulled" in found.log
     assert "localhost:9/jobs" in found.log

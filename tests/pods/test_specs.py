@@ -11,6 +11,7 @@ import pytest
 
 from include.config.environments import read_environment
 from include.config.files import ROOT
+from include.config.locations import locations
 from include.config.vocabulary import Runtime
 from tests.dags.collected import DIGESTS, ENVIRONMENTS, TAG, dags_of, settings_of
 
@@ -186,3 +187,15 @@ def test_a_bad_pod_is_refused(check: str, path: tuple[Any, ...], value: Any, pod
     judge: Callable[[dict[str, Any]], list[str]] = CHECKS[check]
     assert judge(pod) == []
     assert judge(changed) != []
+
+
+@pytest.mark.parametrize("name", PODS)
+def test_only_the_platforms_tasks_have_the_schedulers_identity(name: str) -> None:
+    """A task of LocalExecutor is a process beside the scheduler and may read what the scheduler may."""
+    trusted = {path.relative_to(ROOT).as_posix() for path in locations()["platform"].files(ROOT)}
+    beside: dict[str, str] = {}
+    for dag_id, dag in dags_of(name).items():
+        whole = dag["serialized"]["dag"]
+        beside |= {f"{dag_id}.{task['__var']['task_id']}": whole["relative_fileloc"] for task in whole["tasks"] if "executor" in task["__var"]}
+    assert {task: file for task, file in beside.items() if file not in trusted} == {}
+    assert beside or name == "branch", "short jobs of the platform wait there"

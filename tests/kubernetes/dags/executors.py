@@ -17,13 +17,13 @@ NO_DATABASE = "airflow-db-not-allowed:///"  # what Airflow itself puts in the da
 
 
 def surroundings() -> dict[str, Any]:
-    """This process's machine, its metadata database as Airflow's settings have it, and which variables look like secrets."""
+    """This process's machine, whether it has no metadata database (an address would be masked), and which variables look like secrets."""
     from airflow.sdk.configuration import conf
 
     logging.getLogger(__name__).info("looking round")
     return {
         "host": platform.node(),
-        "database": conf.get("database", "sql_alchemy_conn", fallback=""),
+        "no_database": conf.get("database", "sql_alchemy_conn", fallback="") == NO_DATABASE,
         "variables": sorted(name for name, value in os.environ.items() if value != NO_DATABASE and any(word in name for word in SECRET_NAMES)),
         "api": conf.get("core", "execution_api_server_url", fallback=""),
     }

@@ -47,7 +47,7 @@ class Script(JobSpec):
 
 
 environment = current_environment()
-nowhere = Images(jobs="localhost:9/jobs", dbt="localhost:9/dbt")  # nobody listens there
+nowhere = Images(jobs="localhost:9/jobs", dbt="localhost:9/dbt", openedx="localhost:9/openedx")  # nobody listens there
 for name, script in SCRIPTS.items():
     # a worker waits, the triggerer does, or it would but the pod ends too soon for that
     for way in ("waiting", "deferred", *(["soon"] if name in ENDS_SOON else [])):
