@@ -115,7 +115,7 @@ def _checks(platform: Platform, lake: Lake, settings: EnvironmentSettings, input
         for collection, documents in counts.items():
             table = f"raw__{name}__openedx__mongodb__forum__{collection}"
             yield Check(f"{name}: documents of the forum's {collection}", _one(lake, settings, table, "count(*)"), documents)
-    expected = sorted(course for name in TOLD for course in loaded[name])
+    expected = sorted((name, course) for name in TOLD for course in loaded[name])  # two deployments may have a run of one name
     yield Check("course runs that MIT Learn knows of", sorted(_applied(platform)), expected)
 
 
@@ -131,8 +131,9 @@ def _by_type(logs: DayLogs) -> Counter[str]:
     return found
 
 
-def _applied(platform: Platform) -> set[str]:
-    """Courses of the events that MIT Learn's receiver has applied."""
+def _applied(platform: Platform) -> set[tuple[str, str]]:
+    """Deployment and course run of the events that MIT Learn's receiver has applied."""
     with DIRECT.open(f"{platform.learn_url}/_applied", timeout=30) as answer:
         events = json.loads(answer.read())
-    return {json.loads(event["body"])["course_id"] for event in events}
+    bodies = [json.loads(event["body"]) for event in events]
+    return {(body["source"], body["course_id"]) for body in bodies}
