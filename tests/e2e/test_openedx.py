@@ -48,17 +48,24 @@ def plain() -> dict[str, str]:
     return {name: value for name, value in os.environ.items() if not name.startswith(("AIRFLOW", "TRINO", "PYICEBERG", "OL_", "PGPASSWORD"))}
 
 
-def test_the_domain_once(state: Path) -> None:
-    """The lake holds what the sources do, and MIT Learn knows of each course run that was loaded."""
+def demo(state: Path) -> str:
+    """Runs the demo; what it printed. It must end by itself with exit 0: the lake and MIT Learn hold what the sources do."""
     command = [sys.executable, "-m", "include.local", "--state", str(state), "demo", "--domain", "openedx", "--scale", "0.005"]
     done = subprocess.run(command, cwd=ROOT, env=plain(), stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, check=False, timeout=900)
     assert done.returncode == 0, done.stdout[-6000:]
     assert "DIFFERENT" not in done.stdout
+    return done.stdout
+
+
+def test_two_days(state: Path) -> None:
+    """The second day adds what changed, and what was deleted at the sources is told as such."""
+    first = demo(state)
     for deployment in DEPLOYMENTS:
-        assert re.search(rf"openedx__{deployment}__course +[1-9]\d* success", done.stdout), done.stdout[-6000:]
-        assert re.search(rf"{deployment}: events by type +equal", done.stdout)
-        assert re.search(rf"{deployment}: totals of the engagement reports +equal", done.stdout)
-    assert re.search(r"course runs that MIT Learn knows of +equal", done.stdout)
+        assert re.search(rf"openedx__{deployment}__course +[1-9]\d* success", first), first[-6000:]
+        assert re.search(rf"{deployment}: events by type +equal", first)
+        assert re.search(rf"{deployment}: totals of the engagement reports +equal", first)
+    assert re.search(r"course runs that MIT Learn knows of +equal", first)
+    assert "source databases at day 1" in demo(state)
     left = Platform(Paths(state=state)).processes.records()
     assert [record.name for record in left if record.alive] == [], "the demo ends what it started"
 
