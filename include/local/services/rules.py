@@ -83,6 +83,11 @@ class Fault(Strict):
 F = TypeVar("F", bound=Fault)
 
 
+def told(error: ValidationError) -> str:
+    """What is wrong with a body, field by field."""
+    return "; ".join(f"{'.'.join(map(str, item['loc']))}: {item['msg']}" for item in error.errors())
+
+
 class UnknownRuleError(ValueError):
     """A body that is no list of rules; the message names the field."""
 
@@ -116,7 +121,7 @@ class Rules(Generic[F]):
         try:
             found = self._adapter.validate_json(body)
         except ValidationError as error:
-            raise UnknownRuleError("; ".join(f"{'.'.join(map(str, item['loc']))}: {item['msg']}" for item in error.errors())) from error
+            raise UnknownRuleError(told(error)) from error
         self._rules += [_InForce(fault, draws=random.Random(fault.seed)) for fault in found]
 
     def clear(self) -> None:

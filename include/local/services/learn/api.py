@@ -33,7 +33,7 @@ from include.local.services.learn.faults import Fault
 from include.local.services.learn.payloads import MODELS, PayloadError, check
 from include.local.services.learn.store import KeyReusedError, Store
 from include.local.services.learn.verify import RefusedError, Request, check_strict, check_today
-from include.local.services.rules import Rules, UnknownRuleError
+from include.local.services.rules import Rules, UnknownRuleError, told
 
 PREFIX = "/api/v1/webhooks/"
 NOTHING = Fault(delay=1e-9)
@@ -166,7 +166,7 @@ class Api:
             try:
                 wanted = Settings.model_validate_json(await http.body())
             except ValidationError as error:
-                return _unusable("; ".join(f"{'.'.join(map(str, item['loc']))}: {item['msg']}" for item in error.errors()))
+                return _unusable(told(error))
             for name, value in wanted.model_dump(exclude_none=True).items():
                 self._store.change(name, value)  # type: ignore[arg-type]  # the names of the model are those of the settings
         return JSONResponse({"keys": sorted(self._store.keys), "mode": self._store.mode, "skew": self._store.skew})

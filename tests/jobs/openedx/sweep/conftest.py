@@ -27,10 +27,18 @@ def openedx_lake(postgres: Platform, tmp_path_factory: pytest.TempPathFactory) -
 
 
 @pytest.fixture(scope="module")
-def service() -> Iterator[Service]:
-    """Open edX with forty course runs; modules that need more have their own."""
-    with running(40) as found:
+def service(request: pytest.FixtureRequest) -> Iterator[Service]:
+    """Open edX with as many course runs as the module's ``RUNS`` says, or forty."""
+    with running(getattr(request.module, "RUNS", 40)) as found:
         yield found
+
+
+@pytest.fixture
+def clean(service: Service) -> Iterator[None]:
+    """No fault and no recorded request is left from another test; runs that a test takes away come back."""
+    service.clear()
+    yield
+    service.change(restore=list(service.store._runs))
 
 
 @pytest.fixture

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 from email.utils import format_datetime
 from typing import Any
@@ -20,18 +19,8 @@ from include.jobs.openedx.api.studio import Studio
 from include.jobs.openedx.api.tokens import Application
 from tests.openedx_service import CLIENT, EXPORTS, OUTLINES, QUICK, Service, running
 
-
-@pytest.fixture(scope="module")
-def service() -> Iterator[Service]:
-    with running(230) as found:
-        yield found
-
-
-@pytest.fixture(autouse=True)
-def _clean(service: Service) -> Iterator[None]:
-    service.clear()
-    yield
-    service.change(restore=list(service.store._runs))
+RUNS = 230
+pytestmark = pytest.mark.usefixtures("clean")
 
 
 def outlines(service: Service, *courses: str, **options: Any) -> list[str]:

@@ -23,15 +23,9 @@ from include.jobs.openedx.courses.structure import block_rows, structure_row
 from include.jobs.openedx.documents import job
 from include.jobs.openedx.documents.tables import BLOCKS, STRUCTURE, StructureTables, table_of
 from include.local.services.openedx import content
-from tests.openedx_service import Service, running
+from tests.openedx_service import Service
 
 START = datetime(2026, 3, 2, tzinfo=UTC)
-
-
-@pytest.fixture(scope="module")
-def service() -> Iterator[Service]:
-    with running(40) as found:
-        yield found
 
 
 @pytest.fixture

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import json
-from collections.abc import Iterator
 from typing import Any
 
 import pytest
@@ -19,18 +18,8 @@ from tests.openedx_service import CLIENT, EXPORTS, QUICK, Service, running
 
 from .listener import listener
 
-
-@pytest.fixture(scope="module")
-def service() -> Iterator[Service]:
-    with running(230) as found:
-        yield found
-
-
-@pytest.fixture(autouse=True)
-def _clean(service: Service) -> Iterator[None]:
-    service.clear()
-    yield
-    service.change(restore=list(service.store._runs))
+RUNS = 230
+pytestmark = pytest.mark.usefixtures("clean")
 
 
 # --- the course list -----------------------------------------------------------------------------

@@ -28,13 +28,8 @@ from include.jobs.openedx.sweep import job, observe
 from include.jobs.openedx.sweep.state import States
 from tests.openedx_service import OUTLINES, Service, running
 
+RUNS = 150
 TABLE = "raw__mitxonline__openedx__sweep__observations"
-
-
-@pytest.fixture(scope="module")
-def service() -> Iterator[Service]:
-    with running(150) as found:
-        yield found
 
 
 @dataclass
