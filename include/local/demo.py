@@ -5,7 +5,7 @@ from __future__ import annotations
 import io
 import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import TextIO
 
@@ -18,7 +18,7 @@ from include.config.load import load_units_strictly
 from include.local.airflow_api import AirflowApiError, Run
 from include.local.data.generate import DATABASES, advance, generate, read_state
 from include.local.paths import Paths
-from include.local.platform import Platform, lane_parts, running_platform
+from include.local.platform import Part, Platform, lane_parts, running_platform
 from include.local.rounds import LaneError, Round
 from include.local.summary import print_summary
 
@@ -71,22 +71,20 @@ def next_day(platform: Platform, scale: float, out: TextIO) -> int:
     return day
 
 
-def demo(scale: float = SCALE, paths: Paths | None = None, out: TextIO = sys.stdout) -> int:
-    """Starts the platform (or uses the one that runs), runs one round of the lane and prints its summary.
+def perform(
+    paths: Paths | None, parts: Sequence[Part], *, services: str, wrong: str, afterwards: str = "", work: Callable[[Platform], bool], out: TextIO
+) -> int:
+    """Starts the platform (or uses the one that runs), does the work and says how it ended. What was started ends with it.
 
-    0 when the lane succeeded and the reports are right, 1 otherwise. What the demo started ends with it.
+    0 when the work finds everything right, 1 when it does not (``wrong`` says what is then wrong) or fails. ``afterwards`` is said when it came to its end.
     """
     if isinstance(out, io.TextIOWrapper):
         out.reconfigure(line_buffering=True)  # progress is to be seen while it is made, in a pipe too
     begin = time.monotonic()
-    with running_platform(paths, lane_parts(paths), out=out) as platform:
-        out.write(f"platform ready after {time.monotonic() - begin:.1f} s: Trino, PostgreSQL, Airbyte stand-in, Airflow at {platform.airflow_url}\n")
-        settings = current_environment()
+    with running_platform(paths, parts, out=out) as platform:
+        out.write(f"platform ready after {time.monotonic() - begin:.1f} s: {services}, Airflow at {platform.airflow_url}\n")
         try:
-            next_day(platform, scale, out)
-            runs = Lane(platform, settings, out).run()
-            platform.stop(only_own=True, keep=LAKE)  # Airflow would go on tidying up, beside the summary
-            right = print_summary(platform, settings, runs, out)
+            right = work(platform)
         except LaneError as error:
             out.write(f"\nFAILED after {time.monotonic() - begin:.1f} s\n{error}\n")
             return 1
@@ -94,6 +92,20 @@ def demo(scale: float = SCALE, paths: Paths | None = None, out: TextIO = sys.std
             platform.check()  # when a program of the platform has ended, that says more
             out.write(f"\nFAILED after {time.monotonic() - begin:.1f} s\n{type(error).__name__}: {error}\n  logs: {platform.paths.logs}\n")
             return 1
-        out.write(f"\n{'done' if right else 'FAILED: a report is not what the sources say'} after {time.monotonic() - begin:.1f} s\n")
-        out.write("next: make up (Airflow's UI), make lake (query the tables), docs/howto (add a connection, a model)\n")
+        out.write(f"\n{'done' if right else f'FAILED: {wrong}'} after {time.monotonic() - begin:.1f} s\n{afterwards}")
         return 0 if right else 1
+
+
+def demo(scale: float = SCALE, paths: Paths | None = None, out: TextIO = sys.stdout) -> int:
+    """One round of the lane and its summary: 0 when the lane succeeded and the reports are right, 1 otherwise; see :func:`perform`."""
+
+    def work(platform: Platform) -> bool:
+        settings = current_environment()
+        next_day(platform, scale, out)
+        runs = Lane(platform, settings, out).run()
+        platform.stop(only_own=True, keep=LAKE)  # Airflow would go on tidying up, beside the summary
+        return print_summary(platform, settings, runs, out)
+
+    services, wrong = "Trino, PostgreSQL, Airbyte stand-in", "a report is not what the sources say"
+    afterwards = "next: make up (Airflow's UI), make lake (query the tables), docs/howto (add a connection, a model)\n"
+    return perform(paths, lane_parts(paths), services=services, wrong=wrong, afterwards=afterwards, work=work, out=out)

@@ -2,23 +2,21 @@
 
 from __future__ import annotations
 
-import io
 import sys
-import time
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any, TextIO
 
-from include.config.environments import EnvironmentSettings, current_environment
+from include.config.environments import current_environment
 from include.config.load import load_units_strictly
 from include.config.openedx import OpenedxUnit
 from include.local.airflow_api import TERMINAL, Run
-from include.local.demo import OUTAGES, next_day
+from include.local.demo import next_day, perform
 from include.local.openedx_inputs import Inputs, deliver
 from include.local.openedx_summary import print_openedx_summary
 from include.local.paths import Paths
-from include.local.platform import Part, Platform, running_platform
-from include.local.rounds import LaneError, Round
+from include.local.platform import Part, Platform
+from include.local.rounds import Round
 
 PARTS: tuple[Part, ...] = ("lake", "openedx", "forum", "airflow")
 KEEP = ("postgres", "trino", "openedx", "learn")  # all that the summary asks
@@ -93,31 +91,14 @@ class OpenedxRound(Round):
 
 
 def demo(scale: float = SCALE, paths: Paths | None = None, out: TextIO = sys.stdout) -> int:
-    """Starts the platform (or uses the one that runs), runs the domain once and prints its summary.
+    """One round of the domain and its summary: 0 when everything succeeded and what is in the lake and at MIT Learn is what the generators made, 1 otherwise;
+    see :func:`include.local.demo.perform`."""
 
-    0 when everything succeeded and what is in the lake and at MIT Learn is what the generators made, 1 otherwise.
-    """
-    if isinstance(out, io.TextIOWrapper):
-        out.reconfigure(line_buffering=True)  # progress is to be seen while it is made, in a pipe too
-    begin = time.monotonic()
-    with running_platform(paths, PARTS, out=out) as platform:
-        out.write(f"platform ready after {time.monotonic() - begin:.1f} s: Trino, PostgreSQL, Open edX, MIT Learn, Airflow at {platform.airflow_url}\n")
-        try:
-            right = _round(platform, current_environment(), scale, out)
-        except LaneError as error:
-            out.write(f"\nFAILED after {time.monotonic() - begin:.1f} s\n{error}\n")
-            return 1
-        except OUTAGES as error:
-            platform.check()  # when a program of the platform has ended, that says more
-            out.write(f"\nFAILED after {time.monotonic() - begin:.1f} s\n{type(error).__name__}: {error}\n  logs: {platform.paths.logs}\n")
-            return 1
-        out.write(f"\n{'done' if right else 'FAILED: the lake does not hold what the sources do'} after {time.monotonic() - begin:.1f} s\n")
-        return 0 if right else 1
+    def work(platform: Platform) -> bool:
+        settings = current_environment()
+        inputs = deliver(platform, next_day(platform, scale, out), out)
+        runs = OpenedxRound(platform, settings, out, inputs=inputs).run()
+        platform.stop(only_own=True, keep=KEEP)  # Airflow would go on tidying up, beside the summary
+        return print_openedx_summary(platform, settings, inputs, runs, out)
 
-
-def _round(platform: Platform, settings: EnvironmentSettings, scale: float, out: TextIO) -> bool:
-    day = next_day(platform, scale, out)
-    inputs = deliver(platform, day, out)
-    runs = OpenedxRound(platform, settings, out, inputs=inputs).run()
-    platform.stop(only_own=True, keep=KEEP)  # Airflow would go on tidying up, beside the summary
-    return print_openedx_summary(platform, settings, inputs, runs, out)
+    return perform(paths, PARTS, services="Trino, PostgreSQL, Open edX, MIT Learn", wrong="the lake does not hold what the sources do", work=work, out=out)
