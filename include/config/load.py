@@ -14,6 +14,7 @@ from include.config.errors import ConfigError, Problem
 from include.config.files import UNITS, path_in_units, read_yaml, validate
 from include.config.openedx import LearnWebhooksUnit, OpenedxUnit
 from include.config.parsed import ParsedFolder, without_collection
+from include.config.pointers import PointersUnit
 from include.config.units import AirbyteUnit, WarehouseUnit
 
 KINDS: dict[str, type[BaseModel]] = {"airbyte": AirbyteUnit, "openedx": OpenedxUnit}
@@ -91,6 +92,12 @@ def load_learn_webhooks_unit(root: Path = UNITS) -> LearnWebhooksUnit:
     """The one ``learn_webhooks.yml``. Raises ``ConfigError``."""
     path = root / "learn_webhooks.yml"
     return validate(LearnWebhooksUnit, _named(path, read_yaml(path)), path.name)
+
+
+def load_pointers_unit(root: Path = UNITS) -> PointersUnit:
+    """The one ``pointers.yml``. Raises ``ConfigError``."""
+    path = root / "pointers.yml"
+    return validate(PointersUnit, _named(path, read_yaml(path)), path.name)
 
 
 def load_airbyte_unit(unit_id: str, root: Path = UNITS) -> AirbyteUnit:

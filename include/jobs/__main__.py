@@ -25,6 +25,7 @@ JOBS = {
     "forum-dump": "include.jobs.openedx.forum.dump",
     "forum-load": "include.jobs.openedx.forum.load",
     "openedx-sweep": "include.jobs.openedx.sweep.job",
+    "repair-pointers": "include.jobs.maintenance.pointers",
     "tracking-logs": "include.jobs.openedx.tracking_logs.job",
     "verify-raw": "include.jobs.raw.verify",
     "webhook-dead-letters": "include.jobs.openedx.webhooks.dead_letters",

@@ -29,6 +29,7 @@ FILES = {
     "warehouse": "dags/transform/warehouse.py",
     **dict.fromkeys(OPENEDX, "dags/ingest/openedx.py"),
     "learn_webhooks": "dags/publish/learn_webhooks.py",
+    "maintain__pointers": "dags/maintain/pointers.py",
     "warehouse_engagement": "dags/transform/warehouse_engagement.py",  # two deployments have no tables here
 }
 PARTS: tuple[Part, ...] = ("lake", "services", "openedx", "forum", "airflow")
