@@ -18,6 +18,12 @@ from include.lake.clones.registry import clones_of
 from include.local.platform import Platform
 from tests.own_lake import new_lake, variables
 
+SEQUENCES = "--clone-sequences"
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    parser.addoption(SEQUENCES, type=int, default=None, help="random sequences over a base and its clones (default: 60; the issue: 1000)")
+
 
 @pytest.fixture
 def beside_trino(lake: Platform) -> Iterator[Lake]:
