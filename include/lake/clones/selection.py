@@ -36,7 +36,7 @@ def choose(environment: EnvironmentSettings, select: Sequence[str], state: Path 
     """
     _check_state(select, state)
     with tempfile.TemporaryDirectory(prefix="dbt-ls-") as folder:
-        command = [sys.executable, "-m", "dbt.cli.main", "--log-level-file", "none", "--no-use-colors", "--no-send-anonymous-usage-stats", "--quiet", "ls"]
+        command = [_dbt(), "--log-level-file", "none", "--no-use-colors", "--no-send-anonymous-usage-stats", "--quiet", "ls"]
         command += ["--resource-type", "model", "--output", "json", "--output-keys", " ".join(KEYS), "--select", *select]
         command += ["--project-dir", str(project), "--profiles-dir", str(project), "--target", environment.name.value, "--target-path", folder]
         command += ["--log-path", folder, *(("--state", str(state.resolve())) if state else ())]
@@ -45,9 +45,17 @@ def choose(environment: EnvironmentSettings, select: Sequence[str], state: Path 
         except subprocess.TimeoutExpired:
             raise CloneError(f"dbt ls --select {' '.join(select)}: no answer within {LONGEST:g} s") from None
     if done.returncode:
-        told = "\n".join(line for line in (done.stdout + done.stderr).splitlines() if line.strip())[-2000:]
+        told = (done.stdout.strip() or done.stderr.strip())[-2000:]
         raise CloneError(f"dbt ls --select {' '.join(select)} ended with {done.returncode}:\n{told}")
     return [_chosen(line) for line in done.stdout.splitlines() if line.startswith("{")]
+
+
+def _dbt() -> str:
+    """dbt's program beside this Python. Raises ``ConfigError`` in an environment without it."""
+    found = Path(sys.executable).with_name("dbt")
+    if not found.exists():
+        raise ConfigError((Problem("arguments", "--select", f"no dbt at {found}", "an environment that has dbt: a laptop's, or the image dbt"),))
+    return str(found)
 
 
 def _check_state(select: Sequence[str], state: Path | None) -> None:
