@@ -13,6 +13,7 @@ from psycopg import sql
 
 from include.config.environments import current_environment
 from include.lake.catalog import create_catalog_tables
+from include.lake.rights import current_rights
 from include.local.platform import Platform
 
 
@@ -34,3 +35,20 @@ def variables(values: Mapping[str, str]) -> Iterator[None]:
         for name, value in values.items():
             patch.setenv(name, value)
         yield
+
+
+@contextmanager
+def process_in(environment: str, **others: str) -> Iterator[None]:
+    """This process as one of another environment: its settings and its rights are those of the variables, for the length of a block."""
+    try:
+        with variables({"OL_ENVIRONMENT": environment, "OL_IMAGE_TAG": "2026.11.20-3f2a1c0", **others}):
+            forget_environment()
+            yield
+    finally:
+        forget_environment()
+
+
+def forget_environment() -> None:
+    """What was read from the variables once is read again."""
+    current_environment.cache_clear()
+    current_rights.cache_clear()

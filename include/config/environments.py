@@ -21,6 +21,7 @@ import json
 import os
 import re
 from collections.abc import Mapping
+from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
 from types import MappingProxyType
@@ -97,6 +98,7 @@ class EnvironmentSettings(_Model):
     lake: LakeSettings
     airbyte_connection: str
     work_root: str
+    based_on: Environment | None = None
     images: Images
     secrets: Secrets
     alerts: Alerts
@@ -104,6 +106,15 @@ class EnvironmentSettings(_Model):
     schema_suffix: str = ""
     image_tag: str = ""
     image_digests: dict[str, str] = {}
+
+    @property
+    def is_own_copy(self) -> bool:
+        """Whether this is somebody's own set of schemas beside another's: a developer's or a pull request's."""
+        return bool(self.schema_suffix)
+
+    def base_schema_for(self, layer: Layer) -> str:
+        """The schema of one layer in the environment that this one is based on: what is not built here is read there."""
+        return f"{self.lake.schema_prefix}_{layer.value}"
 
     def image(self, key: str) -> str:
         """The image to run, with its digest where the deployment knows it: a digest is always the same bytes, a tag is a promise."""
@@ -202,6 +213,30 @@ def _image_digests(name: Environment, environ: Mapping[str, str]) -> dict[str, s
         allowed = f"a digest for each of {', '.join(Images.model_fields)}" + (": in production all must be known" if name is Environment.PRODUCTION else "")
         raise refuse("OL_IMAGE_DIGESTS", repr(text), allowed, "OL_IMAGE_DIGESTS=dbt=sha256:9f86…,jobs=sha256:60fd…")
     return found
+
+
+@dataclass(frozen=True)
+class Territory:
+    """What belongs to one environment by its names: a catalog (branches share one with what they are based on), schemas, places for files."""
+
+    environment: Environment
+    catalog: str
+    schema_prefix: str
+    roots: tuple[str, ...]
+    based_on: Environment | None
+
+
+@cache
+def territories() -> tuple[Territory, ...]:
+    """The four environments' names, from ``environments.yml``. Raises ``ConfigError``."""
+    path = UNITS / "environments.yml"
+    data = read_yaml(path)
+    found = []
+    for name in Environment:
+        settings = validate(EnvironmentSettings, {**data[name.value], "name": name.value}, f"{path.name} ({name.value})")
+        roots = tuple(f"{root.rstrip('/')}/" for root in (settings.lake.warehouse, settings.work_root) if "://" in root)
+        found.append(Territory(name, settings.lake.catalog, settings.lake.schema_prefix, roots, settings.based_on))
+    return tuple(found)
 
 
 def read_environment(environ: Mapping[str, str], release: Mapping[str, str] = MappingProxyType({})) -> EnvironmentSettings:

@@ -31,6 +31,7 @@ from sqlalchemy.exc import OperationalError, SQLAlchemyError
 from include.config.environments import EnvironmentSettings
 from include.config.errors import ConfigError, Problem
 from include.lake.names import TableRef
+from include.lake.rights import guard
 
 FILE_IO = "include.lake.storage.LakeFileIO"
 TYPES = {"jdbc": "sql", "glue": "glue"}
@@ -72,7 +73,8 @@ def open_catalog(environment: EnvironmentSettings | str, properties: Mapping[str
     """The catalog of an environment, or the one of that name.
 
     A plain name takes its kind from the property ``type`` (``sql`` when absent). ``properties`` win over variables, variables over
-    the environment's own settings. Raises ``ConfigError`` when the ``jdbc`` kind has no address; no connection is made for Glue.
+    the environment's own settings. Writes outside of what this process's environment owns raise ``ForbiddenError``, whatever was opened
+    (:mod:`include.lake.rights`). Raises ``ConfigError`` when the ``jdbc`` kind has no address; no connection is made for Glue.
     """
     if isinstance(environment, str):
         name, defaults = environment, {"type": "sql"}
@@ -89,7 +91,7 @@ def open_catalog(environment: EnvironmentSettings | str, properties: Mapping[str
     if merged["type"] == "sql" and not merged.get("uri"):
         variable = f"PYICEBERG_CATALOG__{name.upper()}__URI"
         raise ConfigError((Problem("environment variables", variable, "nothing", "the catalog's PostgreSQL", f"{variable}=postgresql://…"),))
-    return load_catalog(name, **cast("dict[str, str | None]", merged))
+    return guard(load_catalog(name, **cast("dict[str, str | None]", merged)))
 
 
 def _configured(name: str) -> dict[str, str]:

@@ -21,6 +21,8 @@ import pyarrow as pa
 from pyiceberg.io import InputFile, InputStream, OutputFile, OutputStream
 from pyiceberg.io.fsspec import FsspecFileIO
 
+from include.lake.rights import current_rights
+
 SCHEME = "local://"
 ROOT_PROPERTY = "local.root"
 
@@ -157,12 +159,14 @@ class LakeFileIO(FsspecFileIO):
         return LocalInput(location, self._local(location)) if location.startswith(SCHEME) else super().new_input(location)
 
     def new_output(self, location: str) -> Any:
-        """A file for writing."""
+        """A file for writing. Raises ``ForbiddenError`` where this environment may not write."""
+        current_rights().check_location(location)
         return LocalOutput(location, self._local(location)) if location.startswith(SCHEME) else super().new_output(location)
 
     def delete(self, location: str | InputFile | OutputFile) -> None:
-        """Removes a file. ``FileNotFoundError`` when there is none."""
+        """Removes a file. ``FileNotFoundError`` when there is none; ``ForbiddenError`` for another environment's."""
         name = location if isinstance(location, str) else location.location
+        current_rights().check_location(name, "delete")
         if name.startswith(SCHEME):
             self._local(name).unlink()
         else:

@@ -23,6 +23,7 @@ from include.config.environments import read_environment
 from include.lake.catalog import ensure_table, open_catalog
 from include.lake.names import TableRef
 from include.lake.writes import append_once, merge
+from tests.own_lake import process_in
 
 from . import children
 from .children import ROWS_PER_BATCH, batch_of
@@ -63,6 +64,13 @@ def wait_for(address: str, server: subprocess.Popen[bytes]) -> None:
             time.sleep(0.1)
         else:
             return
+
+
+@pytest.fixture(scope="module", autouse=True)
+def in_qa() -> Iterator[None]:
+    """Only QA's own processes may write QA's tables."""
+    with process_in("qa"):
+        yield
 
 
 @pytest.fixture(scope="module")
