@@ -39,6 +39,10 @@ class Removal:
         """Of all files that go."""
         return sum(file.size for file in self.files)
 
+    def facts(self) -> dict[str, int]:
+        """Its size in numbers, for a job's result."""
+        return {"tables": len(self.tables), "views": len(self.views), "files": len(self.files), "bytes": self.bytes, "tags": len(self.tags)}
+
     @property
     def nothing(self) -> bool:
         """Whether there is nothing to remove."""

@@ -39,6 +39,11 @@ def add_create_flags(parser: argparse.ArgumentParser) -> None:
 def add_drop_flags(parser: argparse.ArgumentParser) -> None:
     """The flags of drop, for the job as well."""
     add_pull_request(parser)
+    add_dry_run(parser)
+
+
+def add_dry_run(parser: argparse.ArgumentParser) -> None:
+    """``--dry-run`` of what removes."""
     parser.add_argument("--dry-run", action="store_true", help="say what would be removed, and remove nothing")
 
 

@@ -10,7 +10,7 @@ from include.config.errors import ConfigError, Problem
 from include.lake.clones.create import make_schemas
 from include.lake.clones.drop import Removal, plan_schema_drop, remove
 from include.lake.clones.names import CLONE_PR, Lake
-from include.lake.commands.clone import removed_text
+from include.lake.commands.clone import add_dry_run, removed_text
 from include.lake.commands.text import table
 from include.lake.rights import current_rights
 
@@ -25,13 +25,16 @@ def add_verbs(parser: argparse.ArgumentParser) -> None:
     create.set_defaults(run=_create)
     drop = verbs.add_parser("drop", help="remove the schemas and the tables in them")
     add_suffix(drop)
-    drop.add_argument("--dry-run", action="store_true", help="say what would be removed, and remove nothing")
+    add_dry_run(drop)
     drop.set_defaults(run=_drop)
 
 
 def add_suffix(parser: argparse.ArgumentParser) -> None:
     """``--suffix``."""
     parser.add_argument("--suffix", default="", help="whose schemas: the word at their end; OL_SCHEMA_SUFFIX when absent")
+
+
+__all__ = ["add_dry_run", "add_suffix", "add_verbs", "created", "dropped"]
 
 
 def created(arguments: argparse.Namespace) -> tuple[list[str], str]:
