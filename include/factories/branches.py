@@ -8,6 +8,7 @@ from include.config.branches import BranchesUnit
 from include.config.environments import EnvironmentSettings
 from include.config.services import local_service
 from include.config.vocabulary import Profile
+from include.lake.clones.names import OWN_LAYERS
 from include.pods.job import JobSpec
 from include.pods.secrets import GITHUB_SECRETS, LAKE_SECRETS
 from include.pods.tasks import job_task
@@ -46,7 +47,7 @@ def build_branches_dag(unit: BranchesUnit, environment: EnvironmentSettings) -> 
         params=params,
         default_args=default_args(unit.owner, unit.tier),
         on_failure_callback=failure_alerts(environment),
-        tags=tags("branches", unit.owner, unit.tier, ()),
+        tags=tags("branches", unit.owner, unit.tier, OWN_LAYERS),
     ) as dag:
         job_task(spec, environment, task_id="sweep", pool=LAKE_POOL)
     return dag
