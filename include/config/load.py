@@ -15,6 +15,7 @@ from include.config.errors import ConfigError, Problem
 from include.config.files import UNITS, path_in_units, read_yaml, validate
 from include.config.openedx import LearnWebhooksUnit, OpenedxUnit
 from include.config.parsed import ParsedFolder, without_collection
+from include.config.pointers import PointersUnit
 from include.config.units import AirbyteUnit, WarehouseUnit
 
 KINDS: dict[str, type[BaseModel]] = {"airbyte": AirbyteUnit, "openedx": OpenedxUnit}
@@ -98,6 +99,12 @@ def load_branches_unit(root: Path = UNITS) -> BranchesUnit:
     """The one ``branches.yml``. Raises ``ConfigError``."""
     path = root / "branches.yml"
     return validate(BranchesUnit, _named(path, read_yaml(path)), path.name)
+
+
+def load_pointers_unit(root: Path = UNITS) -> PointersUnit:
+    """The one ``pointers.yml``. Raises ``ConfigError``."""
+    path = root / "pointers.yml"
+    return validate(PointersUnit, _named(path, read_yaml(path)), path.name)
 
 
 def load_airbyte_unit(unit_id: str, root: Path = UNITS) -> AirbyteUnit:

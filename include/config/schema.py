@@ -19,6 +19,7 @@ from include.config.environments import EnvironmentSettings
 from include.config.files import UNITS
 from include.config.locations import Location
 from include.config.openedx import LearnWebhooksUnit, OpenedxUnit
+from include.config.pointers import PointersUnit
 from include.config.retired import Retired
 from include.config.units import AirbyteUnit, WarehouseUnit
 from include.config.vocabulary import Environment
@@ -34,6 +35,7 @@ def schemas() -> dict[str, dict[str, Any]]:
         "openedx": _of_file(OpenedxUnit, "id"),
         "branches": _of_file(BranchesUnit, "id"),
         "learn_webhooks": _of_file(LearnWebhooksUnit, "id"),
+        "pointers": _of_file(PointersUnit, "id"),
         "warehouse": _of_file(WarehouseUnit, "id"),
         "environments": _environments(),
         "locations": _locations(),
@@ -56,7 +58,6 @@ def _environments() -> dict[str, Any]:
     """One entry for each environment, and no others."""
     one = _of_file(EnvironmentSettings, "name", "schema_suffix", "image_tag")
     definitions = {**one.pop("$defs"), "EnvironmentSettings": one}
-    definitions = {name: definition for name, definition in definitions.items() if name != "Environment"}
     names = [name.value for name in Environment]
     return {
         "title": "Environments",

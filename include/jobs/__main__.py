@@ -28,6 +28,7 @@ JOBS = {
     "forum-dump": "include.jobs.openedx.forum.dump",
     "forum-load": "include.jobs.openedx.forum.load",
     "openedx-sweep": "include.jobs.openedx.sweep.job",
+    "repair-pointers": "include.jobs.maintenance.pointers",
     "schema-create": "include.jobs.branches.schema_create",
     "schema-drop": "include.jobs.branches.schema_drop",
     "tracking-logs": "include.jobs.openedx.tracking_logs.job",

@@ -31,6 +31,7 @@ FILES = {
     **dict.fromkeys(OPENEDX, "dags/ingest/openedx.py"),
     "learn_webhooks": "dags/publish/learn_webhooks.py",
     "branches": "dags/maintain/branches.py",
+    "maintain__pointers": "dags/maintain/pointers.py",
     "warehouse_engagement": "dags/transform/warehouse_engagement.py",  # two deployments have no tables here
 }
 PARTS: tuple[Part, ...] = ("lake", "services", "openedx", "forum", "airflow")

