@@ -83,7 +83,7 @@ def removed_text(removal: Removal, whose: str, *, dry_run: bool) -> str:
     rows = [(one.name, "table") for one in removal.tables] + [(f"{schema}.{view}", "view") for schema, view in removal.views]
     listed = [table(("NAME", "KIND"), sorted(rows))] if rows else []
     files = f"{count(len(removal.files), 'file')} ({size(removal.bytes)})"
-    parts = [count(len(rows), "table or view" if len(rows) == 1 else "table"), files, count(len(removal.schemas), "schema")]
+    parts = [count(len(removal.tables), "table"), *([count(len(removal.views), "view")] if removal.views else []), files, count(len(removal.schemas), "schema")]
     parts += [f"tag {removal.tag} on {count(len(removal.tags), 'table')} of the base"] if removal.tags else []
     listed.append(f"{'would remove' if dry_run else 'removed'} {', '.join(parts)}")
     return "\n".join(listed)

@@ -22,7 +22,7 @@ SEQUENCES = "--clone-sequences"
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
-    parser.addoption(SEQUENCES, type=int, default=None, help="random sequences over a base and its clones (default: 60; the issue: 1000)")
+    parser.addoption(SEQUENCES, type=int, default=None, help="random sequences over a base and its clones (default: 20; the issue: 1000)")
 
 
 @pytest.fixture

@@ -15,7 +15,7 @@ from include.lake.clones.registry import clones_of
 from . import children
 from .tables import PR, base_of, clone_of, content, everything_below, new_table, rows_of, seen, tags_of
 
-KILLS = 12
+KILLS = 6
 NAMES = ("orders", "users")
 KILLED = -9
 

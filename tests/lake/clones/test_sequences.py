@@ -28,7 +28,7 @@ from .conftest import SEQUENCES
 from .tables import clone_name, content, data_files, new_table, rows_of
 
 TABLES, CLONES, STEPS = 20, 5, 8
-FEW = 60
+FEW = 20
 NAMES = [f"t{number:02d}" for number in range(TABLES)]
 Rows = tuple[tuple[int, str], ...]
 
