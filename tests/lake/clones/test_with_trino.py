@@ -117,3 +117,22 @@ def test_the_base_may_be_rebuilt_and_expired_while_a_clone_reads_it(beside_trino
     remove(beside_trino, plan_clone_drop(beside_trino, PR))
     rows(connection, f"ALTER TABLE {sql} EXECUTE expire_snapshots(retention_threshold => '0s')")
     assert len(base_of(beside_trino, "orders").metadata.snapshots) == 1
+
+
+def test_views_are_not_cloned_and_those_of_a_pull_request_go_with_it(beside_trino: Lake, connection: Connection) -> None:
+    base = new_table(beside_trino, "orders")
+    rows(connection, f'CREATE VIEW "{base.name()[0]}"."orders_seen" AS SELECT id FROM {quoted(base.name())}')
+    done = create_clone(beside_trino, PR)
+    assert [(one.name, one.done) for one in done] == [("mart.orders", Done.CLONED), ("mart.orders_seen", Done.SKIPPED)]
+    assert done[1].reason == "a view: it holds no data that could be cloned"
+    schema = clone_name(beside_trino, "orders")[0]
+    rows(connection, f'CREATE VIEW "{schema}"."mine" AS SELECT text FROM {quoted(clone_name(beside_trino, "orders"))}')
+    rows(connection, f'CREATE TABLE "{schema}"."built" AS SELECT 1 AS one')
+    plan = plan_clone_drop(beside_trino, PR)
+    assert [table.table for table in plan.tables] == ["built", "orders"]
+    assert plan.views == ((schema, "mine"),)
+    remove(beside_trino, plan)
+    assert everything_below(beside_trino, f"{schema}/") == []
+    assert rows(connection, f"SHOW SCHEMAS LIKE '{schema}'") == []
+    assert rows(connection, f'SELECT count(*) FROM "{base.name()[0]}"."orders_seen"') == [[6]]
+    rows(connection, f'DROP VIEW "{base.name()[0]}"."orders_seen"')
