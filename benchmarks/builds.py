@@ -82,7 +82,11 @@ class Builds:
         before = self._cpu(("trino",))
         begin = time.perf_counter()
         process = subprocess.Popen(
-            _dbt(self.project, "build", "--exclude", STAGING, NOT_COMPARED), cwd=self.code, env=self.environment, stdout=subprocess.PIPE, text=True
+            _dbt(self.project, "build", "--exclude-resource-type", "unit_test", "--exclude", STAGING, NOT_COMPARED),
+            cwd=self.code,
+            env=self.environment,
+            stdout=subprocess.PIPE,
+            text=True,
         )
         output = process.stdout.read() if process.stdout else ""
         _, status, usage = os.wait4(process.pid, 0)

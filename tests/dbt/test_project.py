@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +12,7 @@ import pytest
 from include.config.environments import read_environment
 from include.config.load import load_units_strictly
 from include.config.vocabulary import Layer, Owner, SyncMode
-from tests.dbt.project import clean_environment, parse, run_dbt
+from tests.dbt.project import PROJECT, clean_environment, parse, run_dbt
 
 AREAS = {"users", "courses", "enrollments", "grades", "certificates", "ecommerce", "b2b", "engagement", "reference"}
 READS = {
@@ -227,3 +228,62 @@ def test_a_branch_needs_a_suffix_and_production_refuses_one(tmp_path: Path, targ
     done = run_dbt(tmp_path, "parse", "--target", target, environment=clean_environment(variables))
     assert done.returncode != 0
     assert "OL_SCHEMA_SUFFIX" in done.stdout
+
+
+@pytest.fixture
+def small(tmp_path: Path) -> Path:
+    """The project's settings and macros with one model instead of all: what is said of names and windows is said in the macros."""
+    folder = tmp_path / "small"
+    shutil.copytree(PROJECT / "macros", folder / "macros")
+    shutil.copy2(PROJECT / "dbt_project.yml", folder)
+    (folder / "models" / "marts").mkdir(parents=True)
+    (folder / "models" / "marts" / "one.sql").write_text("select 1 as n", encoding="utf-8")
+    return folder
+
+
+@pytest.mark.parametrize(
+    ("target", "variables"),
+    [
+        ("qa", {"TRINO_CATALOG": "ol_data_lake_production"}),
+        ("local", {"TRINO_CATALOG": "ol_data_lake_production"}),
+        ("branch", {"TRINO_CATALOG": "ol_data_lake_production", "OL_SCHEMA_SUFFIX": "pr_7"}),
+        ("local", {"TRINO_CATALOG": "ol_data_lake_qa", "OL_SCHEMA_SUFFIX": "ada"}),
+        ("production", {"TRINO_CATALOG": "ol_data_lake_qa"}),
+    ],
+)
+def test_no_target_takes_another_environments_catalog(small: Path, tmp_path: Path, target: str, variables: dict[str, str]) -> None:
+    done = run_dbt(tmp_path, "parse", "--target", target, environment=clean_environment(variables), project=small)
+    assert done.returncode != 0
+    assert f"target {target}: found catalog {variables['TRINO_CATALOG']}" in " ".join(done.stdout.split())
+
+
+@pytest.mark.parametrize("target", ["local", "branch", "qa"])
+def test_no_profile_of_ones_own_leads_to_production(small: Path, tmp_path: Path, target: str) -> None:
+    text = (PROJECT / "profiles.yml").read_text(encoding="utf-8")
+    (tmp_path / "profiles.yml").write_text(re.sub(r"schema: ol_warehouse_(local|qa)", "schema: ol_warehouse_production", text), encoding="utf-8")
+    suffix = {"OL_SCHEMA_SUFFIX": "pr_7"} if target == "branch" else {}
+    done = run_dbt(tmp_path, "parse", "--target", target, environment=clean_environment(suffix), project=small, profiles=tmp_path)
+    assert done.returncode != 0
+    assert "which are production's" in " ".join(done.stdout.split())
+
+
+@pytest.mark.parametrize(
+    ("target", "variables", "flags", "limited"),
+    [
+        ("local", {}, (), False),
+        ("local", {"OL_SCHEMA_SUFFIX": "ada"}, (), True),
+        ("branch", {"OL_SCHEMA_SUFFIX": "pr_7"}, (), True),
+        ("branch", {"OL_SCHEMA_SUFFIX": "pr_7"}, ("--vars", "{ignore_date_limits: true}"), False),
+        ("qa", {}, (), False),
+        ("production", {}, (), False),
+    ],
+)
+def test_only_somebodys_own_schemas_hold_a_window(
+    small: Path, tmp_path: Path, target: str, variables: dict[str, str], flags: tuple[str, ...], limited: bool
+) -> None:
+    asked = "{{ limit_dates_in_development('moment') if dates_are_limited() else 'everything' }}"
+    offline = ("--no-introspect", "--no-populate-cache", "--output", "json")
+    done = run_dbt(tmp_path, "compile", "--target", target, "--inline", asked, *offline, *flags, environment=clean_environment(variables), project=small)
+    assert done.returncode == 0, done.stdout
+    assert ("moment >= current_timestamp - interval '90' day" in done.stdout) == limited
+    assert ("everything" in done.stdout.replace(asked, "")) != limited

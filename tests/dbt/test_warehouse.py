@@ -6,6 +6,7 @@ in the same session are not disturbed.
 
 from __future__ import annotations
 
+import json
 import os
 import re
 import shutil
@@ -23,6 +24,8 @@ import pytest
 import trino
 
 from include.config.environments import EnvironmentSettings, read_environment
+from include.contract import PermanentError
+from include.jobs.warehouse.dbt import write_base
 from include.lake.catalog import open_catalog
 from include.local.data import totals
 from include.local.data.generate import generate
@@ -215,3 +218,34 @@ def test_a_killed_build_is_made_good_by_the_next(warehouse: Warehouse) -> None:
     assert_reports_equal_totals(warehouse)
     for layer, count in counts.items():
         assert len(warehouse.query(f"SHOW TABLES FROM {PREFIX}_{layer}")) == count, "a temporary relation was left behind"
+
+
+def test_a_developer_builds_one_model_and_reads_the_rest_from_the_base(warehouse: Warehouse, tmp_path: Path) -> None:
+    """In schemas of one's own; the base's tables stay as they are."""
+    report = "enrollment_summary_report"
+    before = warehouse.query(f'SELECT snapshot_id FROM "{PREFIX}_reporting"."{report}$snapshots" ORDER BY committed_at')
+    environment = {**os.environ, "OL_SCHEMA_SUFFIX": "anna"}
+    try:
+        parsed = run_dbt(tmp_path, "parse", environment=environment, profiles=warehouse.profiles)
+        assert parsed.returncode == 0, parsed.stdout
+        write_base(tmp_path / "manifest.json", tmp_path / "base" / "manifest.json", "anna")
+        deferring = ("--defer", "--state", str(tmp_path / "base"), "--exclude-resource-type", "unit_test")
+        done = run_dbt(tmp_path, "build", "--select", report, *deferring, environment=environment, profiles=warehouse.profiles)
+        assert done.returncode == 0, done.stdout[-4000:]
+        mine = f'"{PREFIX}_reporting_anna"."{report}"'
+        assert sorted(warehouse.query(f"SELECT * FROM {mine}")) == sorted(warehouse.query(f"SELECT * FROM {warehouse.table('reporting', report)}"))
+        schemas = {row[0] for row in warehouse.query("SELECT DISTINCT table_schema FROM tables")}
+        assert {schema for schema in schemas if schema.endswith("_anna")} == {f"{PREFIX}_reporting_anna"}
+        assert warehouse.query(f'SELECT snapshot_id FROM "{PREFIX}_reporting"."{report}$snapshots" ORDER BY committed_at') == before
+        compiled = (tmp_path / "compiled" / "open_learning" / "models" / "reporting" / f"{report}.sql").read_text(encoding="utf-8")
+        assert f'"{PREFIX}_mart"' in compiled or f'"{PREFIX}_dimensional"' in compiled or f'"{PREFIX}_intermediate"' in compiled
+    finally:
+        for layer in ("reporting", "mart", "staging", "intermediate", "dimensional"):
+            warehouse.query(f'DROP SCHEMA IF EXISTS "{PREFIX}_{layer}_anna" CASCADE')
+
+
+def test_a_base_needs_the_suffix_on_every_model(tmp_path: Path) -> None:
+    node = {"resource_type": "model", "schema": "ol_warehouse_local_mart", "relation_name": "x"}
+    (tmp_path / "manifest.json").write_text(json.dumps({"nodes": {"model.p.m": node}}), encoding="utf-8")
+    with pytest.raises(PermanentError, match=r"model\.p\.m: found schema ol_warehouse_local_mart; allowed: one that ends with _anna"):
+        write_base(tmp_path / "manifest.json", tmp_path / "base" / "manifest.json", "anna")

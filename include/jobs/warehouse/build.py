@@ -50,7 +50,7 @@ def run(arguments: argparse.Namespace) -> JobResult:
     environment = current_environment()
     warehouse = load_warehouse()
     with tempfile.TemporaryDirectory(prefix="ol-dbt-") as folder:
-        dbt = Dbt(environment.name.value, Path(folder), arguments.threads)
+        dbt = Dbt(environment.name.value, Path(folder), arguments.threads, suffix=environment.schema_suffix)
         dbt.prepare()
         others = () if arguments.select else tuple(f"tag:{dag_id}" for dag_id in warehouse.own_dags)
         selection = Selection(tuple(arguments.select.split()), (*arguments.exclude.split(), *others))

@@ -26,6 +26,7 @@ from include.redaction import redact
 log = logging.getLogger(__name__)
 PARSED = PROJECT / "target" / "parse"
 PARSE_STATE = "partial_parse.msgpack"
+BASE = "base"
 STATES_KEPT = 8
 # Unit tests judge code on made-up rows: they belong to development and CI, and run there. In a lane they cost as much as the models they test.
 BUILDS = ("model", "seed", "snapshot", "test")
@@ -37,12 +38,14 @@ class Dbt:
     """The project, for one target, with a target folder of its own: two runs at a time must not share theirs.
 
     :param vars: dbt variables, as a JSON text.
+    :param suffix: that of somebody's own schemas; what a build does not make there is read from the base's schemas, which have none.
     """
 
     target: str
     folder: Path
     threads: int = 4
     vars: str = "{}"
+    suffix: str = ""
     _parsed: Manifest | None = field(default=None, init=False)
 
     def prepare(self) -> None:
@@ -60,6 +63,8 @@ class Dbt:
         before = state.stat().st_mtime_ns if state.exists() else 0
         parsed = self._invoke(["parse"], None).result
         self._parsed = parsed if isinstance(parsed, Manifest) else None
+        if self.suffix:
+            write_base(self.folder / "manifest.json", self.folder / BASE / "manifest.json", self.suffix)
         if state.exists() and state.stat().st_mtime_ns != before:
             log.info("the project was parsed anew")
             _keep(state, own)
@@ -80,6 +85,7 @@ class Dbt:
         ``TransientError`` when dbt stopped for a cause outside the project.
         """
         flags = ["--full-refresh"] if full_refresh else []
+        flags += ["--defer", "--state", str(self.folder / BASE)] if self.suffix else []
         try:
             self._invoke(["build", "--cache-selected-only", *NOT_BUILT, *flags, *selection.flags()], report)
         finally:
@@ -114,6 +120,25 @@ class Selection:
         flags = ["--indirect-selection", "empty"] if self.exact else []
         flags += ["--select", *self.select] if self.select else []
         return [*flags, *(["--exclude", *self.exclude] if self.exclude else [])]
+
+
+def write_base(manifest: Path, base: Path, suffix: str) -> None:
+    """The project as the environment sees it that somebody's own schemas are based on: the same models, in schemas without the suffix.
+
+    dbt reads a model there when it is not selected and not in the own schema. Raises ``PermanentError`` for a model whose schema lacks the suffix.
+    """
+    data = json.loads(manifest.read_bytes())
+    for unique_id, node in data["nodes"].items():
+        if node["resource_type"] not in {"model", "seed", "snapshot"}:
+            continue
+        schema = node["schema"].removesuffix(f"_{suffix}")
+        if schema == node["schema"]:
+            raise PermanentError(f"{unique_id}: found schema {schema}; allowed: one that ends with _{suffix}, since OL_SCHEMA_SUFFIX is set")
+        if node.get("relation_name"):
+            node["relation_name"] = node["relation_name"].replace(f'"{node["schema"]}"', f'"{schema}"')
+        node["schema"] = schema
+    base.parent.mkdir(parents=True, exist_ok=True)
+    base.write_text(json.dumps(data), encoding="utf-8")
 
 
 def _address() -> str:

@@ -71,6 +71,8 @@
     (when the log file was read), not the newest event: an event that comes late is taken whatever its own time. A platform without rows has no watermark,
     so all of it is taken. A second build takes nothing;
   - with vars min_date and max_date: all of these days, those that the fact has already included.
+
+  In somebody's own schemas only the newest days: macros/windows.sql.
 #}
 {% macro arriving_events(condition) -%}
   {%- for deployment in var('openedx_deployments') %}
@@ -81,6 +83,9 @@
   left join {{ this }} as known on known.event_key = logs.event_key
   {%- endif %}
   where ({{ condition }})
+    {%- if dates_are_limited() and not in_backfill() %}
+    and {{ limit_dates_in_development('logs.useractivity_timestamp') }}
+    {%- endif %}
     {%- if in_backfill() %}
     and {{ within_backfill('logs.useractivity_timestamp') }}
     {%- elif is_incremental() %}

@@ -19,6 +19,9 @@ with delivered as (
   where {{ within_backfill(utc('time')) }}
   {%- elif is_incremental() %}
   where retrieved_at >= with_timezone({{ arrivals_since('(select max(tracking_log_retrieved_on) from ' ~ this ~ ')') }}, 'UTC')
+  {%- if dates_are_limited() %} and {{ limit_dates_in_development('time') }} {%- endif %}
+  {%- elif dates_are_limited() %}
+  where {{ limit_dates_in_development('time') }}
   {%- endif %}
 ),
 
