@@ -97,7 +97,7 @@ def make_schemas(lake: Lake, suffix: str, properties: dict[str, str]) -> dict[La
     """The schemas of all layers but raw with a suffix, each with a folder of its own below the warehouse; those that exist stay as they are."""
     targets = lake.schemas_with(suffix)
     there = {".".join(namespace) for namespace in lake.catalog.list_namespaces()}
-    warehouse = lake.catalog.properties["warehouse"].rstrip("/")
+    warehouse = lake.warehouse_for(suffix)
     now = datetime.now(UTC).isoformat(timespec="seconds")
     for schema in targets.values():
         current_rights().check_schema(schema, "create")

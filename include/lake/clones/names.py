@@ -14,7 +14,7 @@ from pyiceberg.catalog.glue import GlueCatalog
 from pyiceberg.catalog.sql import SqlCatalog
 from sqlalchemy import text
 
-from include.config.environments import EnvironmentSettings
+from include.config.environments import EnvironmentSettings, territories
 from include.config.errors import ConfigError, Problem
 from include.config.vocabulary import Environment, Layer
 from include.lake.catalog import open_catalog
@@ -68,6 +68,13 @@ class Lake:
     def schemas_with(self, suffix: str) -> dict[Layer, str]:
         """The schemas that carry a suffix: ``pr_1523`` or a developer's name."""
         return {layer: f"{schema}_{suffix}" for layer, schema in self.base_schemas.items()}
+
+    def warehouse_for(self, suffix: str) -> str:
+        """Where the schemas with a suffix lie: a pull request's in the store of the environment that it runs in, whoever makes them."""
+        runs_in = [territory for territory in territories() if territory.based_on is self.environment.name]
+        if _SUFFIX.match(suffix) and runs_in:
+            return runs_in[0].roots[0].rstrip("/")
+        return str(self.catalog.properties["warehouse"]).rstrip("/")
 
     def pull_request_of(self, schema: str) -> int | None:
         """Whose schema it is; nothing for one that no pull request owns."""

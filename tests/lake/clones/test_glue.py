@@ -10,9 +10,9 @@ import pytest
 
 from include.config.environments import current_environment
 from include.config.vocabulary import Layer
-from include.lake.catalog import ensure_schema, open_catalog
+from include.lake.catalog import ensure_schema, location_of, open_catalog
 from include.lake.clones import create as create_module
-from include.lake.clones.create import Done, create_clone
+from include.lake.clones.create import Done, create_clone, make_schemas
 from include.lake.clones.drop import plan_clone_drop, remove
 from include.lake.clones.names import Lake
 from include.lake.clones.registry import clones_of
@@ -83,6 +83,18 @@ def test_a_pull_request_works_beside_qa_and_qa_sweeps_it(base: None, server: dic
         assert everything_below(qa, f"_pr_{PR}") == []
         assert tags_of(qa, base_of(qa, "orders")) == {}
         assert (content(base_of(qa, "orders")), data_files(qa, base_of(qa, "orders"))) == (rows, files)
+
+
+def test_schemas_that_qa_makes_for_a_pull_request_are_its_own(base: None, server: dict[str, str]) -> None:
+    """As when CI says that it was opened: they lie where the pull request may write."""
+    with lake_of("qa", server) as qa:
+        made = make_schemas(qa, f"pr_{PR}", {})
+        assert location_of(qa.catalog, made[Layer.MART]) == f"s3://{BUCKETS['branch']}/{made[Layer.MART]}"
+    with lake_of("branch", server, OL_SCHEMA_SUFFIX=f"pr_{PR}") as branch:
+        create_clone(branch, PR)
+        clone_of(branch, "orders").append(rows_of(100, 2, "clone"))
+        remove(branch, plan_clone_drop(branch, PR))
+        assert clones_of(branch) == []
 
 
 def test_a_pull_request_drops_its_own_clone_and_no_other(base: None, server: dict[str, str]) -> None:
