@@ -28,6 +28,7 @@ pytestmark = pytest.mark.lake
 @pytest.fixture
 def qa(glue: Catalog) -> Iterator[Lake]:  # noqa: F811 - the fixture above
     lake = Lake(current_environment(), glue)
+    lake.store.client.create_bucket(Bucket="ol-data-lake-branch")  # where the clones of pull requests lie
     for schema in lake.base_schemas.values():
         ensure_schema(glue, schema)
     yield lake
