@@ -20,6 +20,7 @@ WORKLOADS = {
     "P5": "benchmarks.p5_tracking_logs",
     "P7": "benchmarks.p7_course_archive",
     "P14": "benchmarks.p14_bson",
+    "P15": "benchmarks.p15_clones",
     "P16": "benchmarks.p16_sweep",
     "P18": "benchmarks.p18_loop",
 }

@@ -305,6 +305,20 @@ def use_lake(address: LakeConnection) -> None:
     }
 
 
+def use_suffix(suffix: str) -> EnvironmentSettings:
+    """Makes this process work with somebody's own schemas, as if it had been started with ``OL_SCHEMA_SUFFIX``; the settings from now on.
+
+    Raises ``ConfigError`` for a word that is no suffix, where none is allowed, and for a process that has another.
+    """
+    found = os.environ.get("OL_SCHEMA_SUFFIX", "")
+    if found not in ("", suffix):
+        raise refuse("OL_SCHEMA_SUFFIX", f"{found!r}, and {suffix!r} is asked for", "the same, or no variable")
+    settings = read_environment({**os.environ, "OL_SCHEMA_SUFFIX": suffix}, read_release())
+    os.environ["OL_SCHEMA_SUFFIX"] = suffix
+    current_environment.cache_clear()
+    return settings
+
+
 def variables() -> Mapping[str, str]:
     """This process's variables, for the modules beside this one."""
     return os.environ

@@ -9,6 +9,7 @@ from typing import Any
 
 from pydantic import BaseModel
 
+from include.config.branches import BranchesUnit
 from include.config.environments import EnvironmentSettings
 from include.config.errors import ConfigError, Problem
 from include.config.files import UNITS, path_in_units, read_yaml, validate
@@ -92,6 +93,12 @@ def load_learn_webhooks_unit(root: Path = UNITS) -> LearnWebhooksUnit:
     """The one ``learn_webhooks.yml``. Raises ``ConfigError``."""
     path = root / "learn_webhooks.yml"
     return validate(LearnWebhooksUnit, _named(path, read_yaml(path)), path.name)
+
+
+def load_branches_unit(root: Path = UNITS) -> BranchesUnit:
+    """The one ``branches.yml``. Raises ``ConfigError``."""
+    path = root / "branches.yml"
+    return validate(BranchesUnit, _named(path, read_yaml(path)), path.name)
 
 
 def load_pointers_unit(root: Path = UNITS) -> PointersUnit:

@@ -14,6 +14,7 @@ from typing import Any
 
 from pydantic import BaseModel
 
+from include.config.branches import BranchesUnit
 from include.config.environments import EnvironmentSettings
 from include.config.files import UNITS
 from include.config.locations import Location
@@ -32,6 +33,7 @@ def schemas() -> dict[str, dict[str, Any]]:
     found = {
         "airbyte": _of_file(AirbyteUnit, "id"),  # the id is the file's stem
         "openedx": _of_file(OpenedxUnit, "id"),
+        "branches": _of_file(BranchesUnit, "id"),
         "learn_webhooks": _of_file(LearnWebhooksUnit, "id"),
         "pointers": _of_file(PointersUnit, "id"),
         "warehouse": _of_file(WarehouseUnit, "id"),

@@ -5,6 +5,7 @@
 ``OPENEDX_CLIENT_ID`` …      see :func:`openedx_application`
 ``MIT_LEARN_…``              see :func:`learn_settings`
 ``WEBHOOK_OUTBOX_DSN``       see :func:`outbox_dsn`
+``GITHUB_TOKEN``             see :func:`github_token`
 ``FORUM_MONGODB_USERNAME`` … see :func:`forum_login`
 """
 
@@ -28,6 +29,7 @@ LOCAL_SERVICES = {
     "openedx": ("OL_OPENEDX_URL", "http://openedx.local"),
     "mongodb": ("OL_MONGODB_URL", "mongodb://mongodb.local"),
     "landing": ("OL_LANDING", "file:///landing"),
+    "github": ("OL_GITHUB_URL", "http://github.local"),
 }
 """What ``{…}`` in a unit's local addresses stands for: the variable that the local platform sets, and what a DAG shows where it does not run."""
 
@@ -142,3 +144,12 @@ def forum_login(environ: Mapping[str, str] | None = None) -> tuple[str, str] | N
         missing = names[found.index("")]
         raise refuse(missing, "nothing", "both or neither of " + " and ".join(names))
     return found[0], found[1]
+
+
+def github_token(environ: Mapping[str, str] | None = None) -> str:
+    """What may read pull requests, from ``GITHUB_TOKEN``. Raises ``ConfigError``."""
+    environ = variables() if environ is None else environ
+    found = environ.get("GITHUB_TOKEN", "").strip()
+    if not found:
+        raise refuse("GITHUB_TOKEN", "nothing", "a token that may read the repository's pull requests")
+    return found

@@ -18,6 +18,9 @@ from include.jobs.parent import end_with_stdin
 from include.redaction import RedactingStream, register
 
 JOBS = {
+    "branches-sweep": "include.jobs.branches.sweep",
+    "clone-create": "include.jobs.branches.clone_create",
+    "clone-drop": "include.jobs.branches.clone_drop",
     "course-export": "include.jobs.openedx.export.job",
     "course-load": "include.jobs.openedx.courses.load",
     "course-structure": "include.jobs.openedx.documents.job",
@@ -26,6 +29,8 @@ JOBS = {
     "forum-load": "include.jobs.openedx.forum.load",
     "openedx-sweep": "include.jobs.openedx.sweep.job",
     "repair-pointers": "include.jobs.maintenance.pointers",
+    "schema-create": "include.jobs.branches.schema_create",
+    "schema-drop": "include.jobs.branches.schema_drop",
     "tracking-logs": "include.jobs.openedx.tracking_logs.job",
     "verify-raw": "include.jobs.raw.verify",
     "webhook-dead-letters": "include.jobs.openedx.webhooks.dead_letters",

@@ -126,7 +126,7 @@ def ensure_table(
         return catalog.load_table(table.identifier)
     except NoSuchTableError:
         ensure_schema(catalog, table.schema)
-    location = f"{_location_of(catalog, table.schema)}/{table.table}-{secrets.token_hex(16)}"
+    location = f"{location_of(catalog, table.schema)}/{table.table}-{secrets.token_hex(16)}"
     try:
         return catalog.create_table(table.identifier, schema, location, partition_spec, properties={**TABLE_PROPERTIES, **(properties or {})})
     except TableAlreadyExistsError:  # somebody else was faster
@@ -154,6 +154,7 @@ def turn(catalog: Catalog, table: tuple[str, ...], longest: float) -> Iterator[N
                 connection.rollback()
 
 
-def _location_of(catalog: Catalog, schema: str) -> str:
+def location_of(catalog: Catalog, schema: str) -> str:
+    """A schema's folder, without a slash at its end: its own, or the one of its name below the warehouse. Raises ``NoSuchNamespaceError``."""
     location = catalog.load_namespace_properties(schema).get("location") or f"{catalog.properties['warehouse'].rstrip('/')}/{schema}"
     return location.rstrip("/")

@@ -48,6 +48,9 @@ LEARN_SECRETS = (
     *OUTBOX_SECRETS,
 )
 
+# What the sweep over clones asks GitHub with: see include.config.services.github_token.
+GITHUB_SECRETS = (SecretRef("GITHUB_TOKEN", "github", "token"),)
+
 
 def mask(secrets: Iterable[str]) -> None:
     """Tells Airflow's masker of values that come from elsewhere than its connections: it knows no others."""

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from include.config.files import ROOT
-from include.config.load import load_learn_webhooks_unit, load_pointers_unit, load_units_strictly
+from include.config.load import load_branches_unit, load_learn_webhooks_unit, load_pointers_unit, load_units_strictly
 from tests.dags.collected import BROKEN, ENVIRONMENTS, FILES, WANTED, canonical, collected, dags_of, settings_of
 
 PARTS = ("sweep", "course", "tracking_logs", "forum")
@@ -33,7 +33,7 @@ def expected_ids(name: str) -> set[str]:
     connections = {unit.dag_id for unit in load_units_strictly("airbyte", settings)}
     units = load_units_strictly("openedx", settings)
     deployments = {f"openedx__{unit.id}__{part}" for unit in units for part in PARTS if part != "forum" or unit.sites[settings.name].forum}
-    single = {"learn_webhooks": load_learn_webhooks_unit(), "maintain__pointers": load_pointers_unit()}
+    single = {"learn_webhooks": load_learn_webhooks_unit(), "maintain__pointers": load_pointers_unit(), "branches": load_branches_unit()}
     return {*connections, *deployments, "warehouse", "warehouse_engagement", *(name for name, unit in single.items() if settings.name in unit.environments)}
 
 
@@ -96,7 +96,8 @@ def test_each_unit_is_one_dag_and_each_dag_a_unit(name: str) -> None:
 
 
 def test_ids_do_not_name_the_environment() -> None:
-    assert set(dags_of("local")) | {"openedx__mitx__forum"} == set(dags_of("qa")) == set(dags_of("production")), "a laptop has no residential learners"
+    assert set(dags_of("local")) | {"openedx__mitx__forum"} == set(dags_of("qa")), "a laptop has no residential learners"
+    assert set(dags_of("qa")) - {"branches"} == set(dags_of("production")), "production has no clones"
     assert set(dags_of("branch")) == {"warehouse", "warehouse_engagement"}, "a branch has no connections of its own"
 
 
@@ -125,7 +126,8 @@ def test_without_a_manifest_every_dag_that_needs_one_says_so_under_its_own_id() 
     found = case("no manifest")
     assert found["errors"] == {}
     assert set(found["dags"]) == set(dags_of("local"))
-    needs = {dag_id: dag for dag_id, dag in found["dags"].items() if not dag_id.startswith(("openedx__", "learn_webhooks", "maintain__pointers"))}
+    elsewhere = ("openedx__", "learn_webhooks", "maintain__pointers", "branches")
+    needs = {dag_id: dag for dag_id, dag in found["dags"].items() if not dag_id.startswith(elsewhere)}
     assert needs
     for dag in needs.values():
         assert dag["serialized"]["dag"]["tags"] == ["config:broken"]

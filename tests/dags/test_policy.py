@@ -12,7 +12,7 @@ from include.config.pools import pools_of
 from include.config.vocabulary import Granularity, Layer, Owner, Runtime, Tier
 from tests.dags.collected import ENVIRONMENTS, dags_of, settings_of
 
-KINDS = {"airbyte", "warehouse", "openedx", "learn_webhooks", "maintain"}
+KINDS = {"airbyte", "warehouse", "openedx", "learn_webhooks", "maintain", "branches"}
 TAGS = {
     "kind": KINDS,
     "owner": {owner.value for owner in Owner},

@@ -20,6 +20,7 @@ from include.local.data.openedx_runs import runs_from_databases
 from include.local.openedx_inputs import deliver
 from include.local.platform import Part, Platform
 from include.local.ports import Ports
+from tests import github_service
 from tests.conftest import started
 
 CONNECTIONS = [unit.dag_id for unit in load_units_strictly("airbyte", current_environment())]
@@ -29,6 +30,7 @@ FILES = {
     "warehouse": "dags/transform/warehouse.py",
     **dict.fromkeys(OPENEDX, "dags/ingest/openedx.py"),
     "learn_webhooks": "dags/publish/learn_webhooks.py",
+    "branches": "dags/maintain/branches.py",
     "maintain__pointers": "dags/maintain/pointers.py",
     "warehouse_engagement": "dags/transform/warehouse_engagement.py",  # two deployments have no tables here
 }
@@ -49,7 +51,9 @@ def variables(lake: Platform) -> Iterator[dict[str, str]]:
         Ports(platform.paths.state / "ports.json").choose("airflow")  # settings name it, though no API server is started
         found = Platform(platform.paths, PARTS).environment() | {"AIRFLOW__DATABASE__SQL_ALCHEMY_CONN": lake.postgres.dsn(DATABASE, driver="psycopg2")}
         _run([sys.executable, "-m", "airflow", "db", "migrate"], found)
-        yield found
+        with github_service.running() as github:
+            github.set({1523: "open"})
+            yield found | github.variables
 
 
 def _run(command: list[str], variables: dict[str, str]) -> subprocess.CompletedProcess[str]:

@@ -26,7 +26,9 @@ HOW = (
 # Stand-ins of the infrastructure's addresses, each different, so that a rule tells which peer it means (RFC 5737: nobody's).
 ADDRESSES = {
     name: f"192.0.2.{16 * number}/28"
-    for number, name in enumerate(("kubernetes", "postgres", "trino", "objectStore", "catalog", "airbyte", "slack", "secrets", "openedx", "learn", "outbox"))
+    for number, name in enumerate(
+        ("kubernetes", "postgres", "trino", "objectStore", "catalog", "airbyte", "slack", "secrets", "openedx", "learn", "outbox", "github")
+    )
 }
 
 Values = dict[str, Any]

@@ -144,6 +144,7 @@ def test_edges_of_jobs() -> None:
     lake = {(domain, name, 443) for domain in ("dbt", "lakehouse", "openedx") for name in ("trino", "objectStore", "catalog")}
     assert without_dns(out) == {*lake, ("openedx", "openedx", 443), ("openedx", "learn", 443), ("openedx", "outbox", 5432)}
     assert edges(documents, NAMESPACE, "ingress") == set()
+    assert without_dns(edges(platform_objects("qa"), NAMESPACE, "egress")) - without_dns(out) == {("lakehouse", "github", 443)}, "clones are swept in QA alone"
 
 
 def test_a_worker_that_reaches_postgres_is_found() -> None:

@@ -1,0 +1,1 @@
+"""The verbs of ``python -m include.lake``, one module for each noun."""
