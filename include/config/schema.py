@@ -17,6 +17,7 @@ from pydantic import BaseModel
 from include.config.environments import EnvironmentSettings
 from include.config.files import UNITS
 from include.config.locations import Location
+from include.config.maintenance import MaintenanceUnit
 from include.config.openedx import LearnWebhooksUnit, OpenedxUnit
 from include.config.pointers import PointersUnit
 from include.config.retired import Retired
@@ -33,6 +34,7 @@ def schemas() -> dict[str, dict[str, Any]]:
         "airbyte": _of_file(AirbyteUnit, "id"),  # the id is the file's stem
         "openedx": _of_file(OpenedxUnit, "id"),
         "learn_webhooks": _of_file(LearnWebhooksUnit, "id"),
+        "maintenance": _of_file(MaintenanceUnit, "id"),
         "pointers": _of_file(PointersUnit, "id"),
         "warehouse": _of_file(WarehouseUnit, "id"),
         "environments": _environments(),
