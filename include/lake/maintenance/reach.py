@@ -18,7 +18,7 @@ from pyiceberg.avro.file import META_SCHEMA, SYNC_SIZE, AvroFileHeader
 from pyiceberg.avro.reader import Reader
 from pyiceberg.avro.resolver import construct_reader, resolve_reader
 from pyiceberg.schema import Schema
-from pyiceberg.types import NestedField, StructType
+from pyiceberg.types import ListType, MapType, NestedField, StructType
 from pyiceberg.utils.schema_conversion import AvroSchemaConversion
 
 from include.lake.metadata import Document
@@ -113,7 +113,7 @@ def _read_manifest(manifest: Manifest, data: bytes) -> tuple[Entry, ...]:
     if manifest.length and len(data) != manifest.length:
         raise ValueError(f"{manifest.location}: found {len(data)} bytes; allowed: {manifest.length}, as its manifest list says")
     rows = _records(manifest.location, data, _manifest_reader)
-    return tuple(Entry(row[1][0], row[1][1], str(row[1][2]) if len(row[1]) > 2 else "") for row in rows if row[0] != _DELETED)
+    return tuple(Entry(row[1][0], row[1][1], str(row[1][2])) for row in rows if row[0] != _DELETED)
 
 
 def _records(location: str, data: bytes, reader_of: Callable[[str], Reader]) -> Iterator[Any]:
@@ -139,17 +139,23 @@ def _records(location: str, data: bytes, reader_of: Callable[[str], Reader]) -> 
 
 @lru_cache(maxsize=64)
 def _list_reader(schema: str) -> Reader:
-    return _projection(schema, lambda found: [found[number] for number in (_PATH, _LENGTH, _SPEC, _CONTENT) if number in found])
+    return _projection(schema, lambda found: _first(found, _PATH, _LENGTH, _SPEC, _CONTENT))
 
 
 @lru_cache(maxsize=1024)
 def _manifest_reader(schema: str) -> Reader:
     def wanted(found: dict[int, NestedField]) -> list[NestedField]:
         inside = {one.field_id: one for one in found[_DATA_FILE].field_type.fields}  # type: ignore[attr-defined]
-        chosen = [inside[number] for number in (_FILE_PATH, _SIZE, _PARTITION) if number in inside]
-        return [found[_STATUS], NestedField(_DATA_FILE, "data_file", StructType(*chosen), required=True)]
+        chosen = StructType(*_first(inside, _FILE_PATH, _SIZE, _PARTITION))
+        return [found[_STATUS], NestedField(_DATA_FILE, "data_file", chosen, required=True)]
 
     return _projection(schema, wanted)
+
+
+def _first(found: dict[int, NestedField], *numbers: int) -> list[NestedField]:
+    """Some fields, and after them the lists and maps: pyiceberg's decoder cannot leave those out."""
+    chosen = [found[number] for number in numbers if number in found]
+    return chosen + [one for number, one in found.items() if number not in numbers and isinstance(one.field_type, ListType | MapType)]
 
 
 def _projection(schema: str, wanted: Callable[[dict[int, NestedField]], list[NestedField]]) -> Reader:
