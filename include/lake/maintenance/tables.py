@@ -206,7 +206,9 @@ class TableMaintenance:
     def _analyse(self, document: Document) -> tuple[Document, int]:
         sequence = int(document.data.get("last-sequence-number", 0))
         by_id = {one["snapshot-id"]: int(one.get("sequence-number", 0)) for one in document.snapshots}
-        seen = max((by_id.get(one["snapshot-id"], 0) for one in document.data.get("statistics") or ()), default=0)
+        # Trino's rewrites leave a statistics file without a single statistic
+        told = [one["snapshot-id"] for one in document.data.get("statistics") or () if one.get("blob-metadata")]
+        seen = max((by_id.get(snapshot, 0) for snapshot in told), default=0)
         seen = max(seen, self.known.analyzed if self.known else 0)
         if document.current_snapshot_id is None or sequence - seen < self.policy.analyze_after_commits:
             return document, seen
