@@ -9,7 +9,7 @@ from __future__ import annotations
 import contextlib
 import secrets
 from collections.abc import Iterable, Iterator
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Executor
 from dataclasses import dataclass
 from datetime import UTC, date, datetime, timedelta
 from typing import Any, Protocol
@@ -17,7 +17,7 @@ from typing import Any, Protocol
 import orjson
 from pyiceberg.catalog import Catalog
 
-from include.lake.objects import AT_A_TIME, IN_FLIGHT, ObjectStore, S3Store, StoredObject, StoreError, store_of
+from include.lake.objects import AT_A_TIME, ObjectStore, S3Store, StoredObject, StoreError, store_of
 from include.lake.rights import current_rights
 
 FOLDER = ".quarantine"
@@ -50,15 +50,15 @@ class Quarantine(Protocol):
         """Removes files for good; how many."""
 
 
-def quarantine_of(catalog: Catalog, store: ObjectStore | None = None) -> Quarantine:
-    """The quarantine of a catalog's warehouse: by delete markers where its bucket keeps versions, by moving elsewhere."""
+def quarantine_of(catalog: Catalog, store: ObjectStore | None = None, threads: Executor | None = None) -> Quarantine:
+    """The quarantine of a catalog's warehouse: by delete markers where its bucket keeps versions, by moving elsewhere, in ``threads`` if there are any."""
     store = store or store_of(catalog)
     warehouse = catalog.properties["warehouse"].rstrip("/")
     if isinstance(store, S3Store):
         bucket = warehouse.partition("://")[2].partition("/")[0]
         if store.client.get_bucket_versioning(Bucket=bucket).get("Status") == "Enabled":
             return MarkerQuarantine(store, warehouse)
-    return MovingQuarantine(store, warehouse)
+    return MovingQuarantine(store, warehouse, threads)
 
 
 def chosen(files: Iterable[Quarantined], *, below: str = "", since: date | None = None, before: date | None = None) -> list[Quarantined]:
@@ -81,11 +81,13 @@ class MovingQuarantine:
 
     store: ObjectStore
     warehouse: str
+    threads: Executor | None = None
 
     def put(self, files: Iterable[StoredObject], today: date) -> list[StoredObject]:
         """See :class:`Quarantine`."""
-        with ThreadPoolExecutor(IN_FLIGHT) as threads:
-            return [one for one, moved in threads.map(lambda one: (one, self._put(one, today)), list(files)) if moved]
+        at_once = self.threads.map if self.threads else map
+        wanted = list(files)
+        return [one for one, moved in zip(wanted, at_once(lambda one: self._put(one, today), wanted), strict=True) if moved]
 
     def _put(self, one: StoredObject, today: date) -> bool:
         return _moved(self.store, one.location, f"{self.warehouse}/{FOLDER}/{today:%Y-%m-%d}/{_relative(one.location, self.warehouse)}")

@@ -14,7 +14,7 @@ from pyiceberg.catalog import Catalog
 
 from include.lake.maintenance.folders import Folders, all_pointers, folder_of
 from include.lake.maintenance.model import Known, Outcome, Policy
-from include.lake.maintenance.quarantine import quarantine_of
+from include.lake.maintenance.quarantine import Quarantine, quarantine_of
 from include.lake.maintenance.reach import canonical
 from include.lake.maintenance.statements import Engine
 from include.lake.maintenance.tables import Surroundings, TableMaintenance
@@ -51,6 +51,7 @@ class Lake:
     engine: Engine
     schema_prefix: str
     store: ObjectStore | None = None
+    quarantine: Quarantine | None = None
     at_once: int = 16
 
     def tables(self, schemas: Sequence[str]) -> dict[str, list[Pointer]]:
@@ -73,7 +74,7 @@ class Lake:
         folders = Folders.of(all_pointers(self.catalog, self.schema_prefix, tables))
         with ThreadPoolExecutor(self.at_once) as requests, ThreadPoolExecutor(self.at_once) as workers:
             listed, loose = self._list(store, folders, [one.pointer for one in work], workers)
-            quarantine = quarantine_of(self.catalog, store)
+            quarantine = self.quarantine or quarantine_of(self.catalog, store, requests)
             around = Surroundings(self.catalog, store, self.engine, quarantine, folders, read, requests, now, dry_run)
             found = list(workers.map(lambda one: _one(around, one, known, listed), work))
         remembered = {outcome.name: entry for outcome, entry in found if entry is not None}

@@ -55,7 +55,9 @@ def job(tmp_path: Path, name: str, *flags: str) -> tuple[int, dict]:
     result.unlink(missing_ok=True)
     root = logging.getLogger()
     handlers = root.handlers[:]
-    code = main([name, "--result", str(result), *flags])
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("include.jobs.__main__.keep_secrets", lambda: None)  # this process's streams are pytest's
+        code = main([name, "--result", str(result), *flags])
     root.handlers[:] = handlers
     return code, json.loads(result.read_text()) if result.exists() else {}
 
