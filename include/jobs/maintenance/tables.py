@@ -45,7 +45,8 @@ def run(arguments: argparse.Namespace) -> JobResult:
     lake = Lake(open_catalog(environment), TrinoEngine(lake_connection, unit.statements_at_once), environment.lake.schema_prefix, at_once=unit.at_once)
     layers = {environment.schema_for(layer): layer for layer in group.layers}
     tables = lake.tables(list(layers))
-    work = chosen(group, layers, tables, arguments.tables)
+    patterns = [pattern for pattern in arguments.tables if pattern != "*"]
+    work = chosen(group, layers, tables, patterns)
     nights = Nights(arguments.state, arguments.group)
     known = nights.known(arguments.known)
     dry_run = arguments.dry_run == "true"
@@ -53,7 +54,7 @@ def run(arguments: argparse.Namespace) -> JobResult:
     log.info("%s%s\n%s", arguments.group, ", nothing was changed" if dry_run else "", report_text(found.outcomes))
     if found.loose_files:
         log.warning("%d files (%d bytes) lie in no table's folder: left alone", found.loose_files, found.loose_bytes)
-    kept = known if dry_run else {**(known if arguments.tables else {}), **found.known}
+    kept = known if dry_run else {**(known if patterns else {}), **found.known}
     state = nights.write(Night(arguments.group, arguments.run_key, _still_there(kept, tables), found.outcomes))
     judge(found.outcomes, unit)
     return _result(found.outcomes, state, dry_run=dry_run, loose=found.loose_files)

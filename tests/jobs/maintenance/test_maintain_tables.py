@@ -119,6 +119,11 @@ def test_wrong_flags(lake: Catalog, tmp_path: Path, flags: tuple[str, ...]) -> N
     assert maintain(tmp_path, *flags) == (64, {})
 
 
+def test_an_empty_lake_needs_no_care(lake: Catalog, tmp_path: Path) -> None:
+    code, result = maintain(tmp_path, "--tables", "*")
+    assert (code, result["facts"]["totals"]["tables"]) == (0, 0)
+
+
 def test_tables_by_pattern(lake: Catalog, tmp_path: Path) -> None:
     make(lake, "raw__a", "raw__b", appends=1)
     assert maintain(tmp_path, "--tables", "raw__a*")[1]["facts"]["totals"]["tables"] == 1
