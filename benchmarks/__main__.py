@@ -19,6 +19,7 @@ WORKLOADS = {
     "P4": "benchmarks.p4_warehouse",
     "P5": "benchmarks.p5_tracking_logs",
     "P7": "benchmarks.p7_course_archive",
+    "P10": "benchmarks.p10_maintenance",
     "P14": "benchmarks.p14_bson",
     "P15": "benchmarks.p15_clones",
     "P16": "benchmarks.p16_sweep",

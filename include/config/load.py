@@ -13,6 +13,7 @@ from include.config.branches import BranchesUnit
 from include.config.environments import EnvironmentSettings
 from include.config.errors import ConfigError, Problem
 from include.config.files import UNITS, path_in_units, read_yaml, validate
+from include.config.maintenance import MaintenanceUnit
 from include.config.openedx import LearnWebhooksUnit, OpenedxUnit
 from include.config.parsed import ParsedFolder, without_collection
 from include.config.pointers import PointersUnit
@@ -105,6 +106,12 @@ def load_pointers_unit(root: Path = UNITS) -> PointersUnit:
     """The one ``pointers.yml``. Raises ``ConfigError``."""
     path = root / "pointers.yml"
     return validate(PointersUnit, _named(path, read_yaml(path)), path.name)
+
+
+def load_maintenance_unit(root: Path = UNITS) -> MaintenanceUnit:
+    """The one ``maintenance.yml``. Raises ``ConfigError``."""
+    path = root / "maintenance.yml"
+    return validate(MaintenanceUnit, _named(path, read_yaml(path)), path.name)
 
 
 def load_airbyte_unit(unit_id: str, root: Path = UNITS) -> AirbyteUnit:

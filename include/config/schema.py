@@ -18,6 +18,7 @@ from include.config.branches import BranchesUnit
 from include.config.environments import EnvironmentSettings
 from include.config.files import UNITS
 from include.config.locations import Location
+from include.config.maintenance import MaintenanceUnit
 from include.config.openedx import LearnWebhooksUnit, OpenedxUnit
 from include.config.pointers import PointersUnit
 from include.config.retired import Retired
@@ -35,6 +36,7 @@ def schemas() -> dict[str, dict[str, Any]]:
         "openedx": _of_file(OpenedxUnit, "id"),
         "branches": _of_file(BranchesUnit, "id"),
         "learn_webhooks": _of_file(LearnWebhooksUnit, "id"),
+        "maintenance": _of_file(MaintenanceUnit, "id"),
         "pointers": _of_file(PointersUnit, "id"),
         "warehouse": _of_file(WarehouseUnit, "id"),
         "environments": _environments(),

@@ -16,7 +16,8 @@ import orjson
 
 from include.config.environments import EnvironmentSettings
 from include.config.errors import ConfigError, Problem
-from include.config.files import ROOT
+from include.config.files import ROOT, validate
+from include.config.maintenance import META, Changes
 from include.config.parsed import read_store, store_for, without_collection, write_store
 from include.config.vocabulary import Layer
 from include.lake.names import TableRef, table_in
@@ -33,7 +34,8 @@ class Model:
 
     ``folder`` is its place below ``models/``, for example ``staging/mitxonline/app``: staging models of one connection share one.
     ``tests`` are the unique ids of the tests that judge it. ``dag`` is the DAG that a tag ``warehouse_…`` gives it to; empty for a model
-    that has none, which ``warehouse`` builds, or if it is a staging model the DAG of its connection.
+    that has none, which ``warehouse`` builds, or if it is a staging model the DAG of its connection. ``maintenance`` is its
+    ``meta.iceberg_maintenance`` as JSON; empty for a model that says nothing of it.
     """
 
     unique_id: str
@@ -45,6 +47,17 @@ class Model:
     tests: tuple[str, ...]
     folder: str = ""
     dag: str = ""
+    maintenance: str = ""
+
+    @property
+    def is_table(self) -> bool:
+        """Whether it has files in the lake of its own."""
+        return self.materialized in {"table", "incremental"}
+
+    def maintenance_rules(self) -> Changes | None:
+        """Its own rules of maintenance, if it has any. Raises ``ConfigError`` that names the model."""
+        place = f"{self.name} (meta.{META})"
+        return validate(Changes, orjson.loads(self.maintenance), place) if self.maintenance else None
 
     def table(self, environment: EnvironmentSettings) -> TableRef:
         """The model's table in an environment."""
@@ -118,8 +131,8 @@ def _read(path: Path, stamp: int) -> Warehouse:
             kept = {"stamp": stamp, "fields": MODEL_FIELDS, **_extract(orjson.loads(path.read_bytes()))}
             write_store(store, kept)
         models = tuple(
-            Model(unique_id, name, Layer(layer), area, materialized, tuple(upstream), tuple(tests), folder, dag)
-            for unique_id, name, layer, area, materialized, upstream, tests, folder, dag in kept["models"]
+            Model(unique_id, name, Layer(layer), area, materialized, tuple(upstream), tuple(tests), folder, dag, maintenance)
+            for unique_id, name, layer, area, materialized, upstream, tests, folder, dag, maintenance in kept["models"]
         )
     return Warehouse(models, kept["sources"])
 
@@ -138,6 +151,7 @@ def _extract(data: dict[str, Any]) -> dict[str, Any]:
             sorted(judged_by.get(unique_id, ())),
             "/".join(node["fqn"][1:-1]),
             _dag(node),
+            _maintenance(node),
         )
         for unique_id, node in sorted(nodes.items())
         if node["resource_type"] == "model"
@@ -159,6 +173,11 @@ def _dag(node: dict[str, Any]) -> str:
     if len(found) > 1:
         raise ConfigError((Problem(node["original_file_path"], "+tags", ", ".join(found), "one DAG to build it"),))
     return found[0] if found else ""
+
+
+def _maintenance(node: dict[str, Any]) -> str:
+    found = node["config"].get("meta", {}).get(META)
+    return "" if found is None else orjson.dumps(found).decode()
 
 
 def tests_by_model(manifest: dict[str, Any]) -> dict[str, list[str]]:

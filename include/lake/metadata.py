@@ -139,7 +139,11 @@ def pointer(catalog: Catalog, schema: str, table: str) -> Pointer:
 
 def read_document(store: ObjectStore, location: str) -> Document:
     """A metadata file. Raises ``FileNotFoundError``, and ``ValueError`` for anything that is not a table's metadata."""
-    data = store.read(location)
+    return parse_document(location, store.read(location))
+
+
+def parse_document(location: str, data: bytes) -> Document:
+    """A metadata file that was read already; ``location`` says whether it is compressed. Raises ``ValueError`` for anything that is none."""
     try:
         found = orjson.loads(gzip.decompress(data) if location.endswith((".gz.metadata.json", ".metadata.json.gz")) else data)
     except (ValueError, OSError) as error:

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from include.config.files import ROOT
-from include.config.load import load_branches_unit, load_learn_webhooks_unit, load_pointers_unit, load_units_strictly
+from include.config.load import load_branches_unit, load_learn_webhooks_unit, load_maintenance_unit, load_pointers_unit, load_units_strictly
 from tests.dags.collected import BROKEN, ENVIRONMENTS, FILES, WANTED, canonical, collected, dags_of, settings_of
 
 PARTS = ("sweep", "course", "tracking_logs", "forum")
@@ -33,7 +33,13 @@ def expected_ids(name: str) -> set[str]:
     connections = {unit.dag_id for unit in load_units_strictly("airbyte", settings)}
     units = load_units_strictly("openedx", settings)
     deployments = {f"openedx__{unit.id}__{part}" for unit in units for part in PARTS if part != "forum" or unit.sites[settings.name].forum}
-    single = {"learn_webhooks": load_learn_webhooks_unit(), "maintain__pointers": load_pointers_unit(), "branches": load_branches_unit()}
+    care = load_maintenance_unit()
+    single = {
+        "learn_webhooks": load_learn_webhooks_unit(),
+        "maintain__pointers": load_pointers_unit(),
+        "branches": load_branches_unit(),
+        **dict.fromkeys(care.dag_ids, care),
+    }
     return {*connections, *deployments, "warehouse", "warehouse_engagement", *(name for name, unit in single.items() if settings.name in unit.environments)}
 
 
@@ -126,7 +132,7 @@ def test_without_a_manifest_every_dag_that_needs_one_says_so_under_its_own_id() 
     found = case("no manifest")
     assert found["errors"] == {}
     assert set(found["dags"]) == set(dags_of("local"))
-    elsewhere = ("openedx__", "learn_webhooks", "maintain__pointers", "branches")
+    elsewhere = ("openedx__", "learn_webhooks", "maintain__", "branches")
     needs = {dag_id: dag for dag_id, dag in found["dags"].items() if not dag_id.startswith(elsewhere)}
     assert needs
     for dag in needs.values():

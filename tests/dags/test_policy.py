@@ -23,7 +23,7 @@ TAGS = {
 # A run's partition key is there exactly where it has one, and nothing else of the run is asked for.
 TEMPLATE_NAMES = {"ti", "run_id", "params", "task", "dag", "conn", "macros"}
 WAITING = "DbtModels"
-LIGHT = {"AirbyteSyncOperator", "CourseExport", "KnownCourses", "RememberSweep", "ReportChangedCourses"}
+LIGHT = {"AirbyteSyncOperator", "CourseExport", "KnownCourses", "RememberSweep", "LastNight", "RememberNight", "ReportChangedCourses"}
 PARTITION_KEY = "dag_run.partition_key"
 PARTITIONED = {"CronPartitionTimetable", "PartitionedAssetTimetable"}
 pytestmark = pytest.mark.parametrize("name", ENVIRONMENTS)

@@ -32,6 +32,8 @@ FILES = {
     "learn_webhooks": "dags/publish/learn_webhooks.py",
     "branches": "dags/maintain/branches.py",
     "maintain__pointers": "dags/maintain/pointers.py",
+    "maintain__raw": "dags/maintain/iceberg.py",
+    "maintain__warehouse": "dags/maintain/iceberg.py",
     "warehouse_engagement": "dags/transform/warehouse_engagement.py",  # two deployments have no tables here
 }
 PARTS: tuple[Part, ...] = ("lake", "services", "openedx", "forum", "airflow")

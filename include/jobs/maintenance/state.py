@@ -1,0 +1,83 @@
+"""What the last maintenance knew of every table, and its report: one compressed JSON object for each run of a group.
+
+An object is never changed. To lose one costs the next run its reads, nothing else.
+"""
+
+from __future__ import annotations
+
+import gzip
+import hashlib
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+import fsspec
+from pydantic import TypeAdapter, ValidationError
+
+from include.contract import PermanentError
+from include.lake.maintenance.model import Known, Outcome
+
+
+@dataclass(frozen=True)
+class Night:
+    """A run of a group."""
+
+    group: str
+    run_key: str
+    known: dict[str, Known] = field(default_factory=dict)
+    outcomes: tuple[Outcome, ...] = ()
+
+
+_NIGHT = TypeAdapter(Night)
+
+
+@dataclass(frozen=True)
+class Nights:
+    """The objects of one group below ``prefix``, a folder or a URL."""
+
+    prefix: str
+    group: str
+
+    def url(self, run_key: str) -> str:
+        """Where the run with this key is kept."""
+        return f"{self.prefix.rstrip('/')}/{self.group}/{hashlib.sha256(run_key.encode()).hexdigest()[:24]}.json.gz"
+
+    def known(self, url: str) -> Mapping[str, Known]:
+        """What a run remembered; nothing for an empty address or an object that is gone. Raises ``PermanentError`` for what is none of this group's."""
+        if not url:
+            return {}
+        files, path = fsspec.core.url_to_fs(url)
+        try:
+            data = files.cat_file(path)
+        except FileNotFoundError:
+            return {}
+        try:
+            night = _NIGHT.validate_json(gzip.decompress(data))
+        except (OSError, EOFError, ValidationError) as error:
+            raise PermanentError(f"{url}: found {data[:40]!r}; allowed: what an earlier maintenance kept, or an empty text ({error})") from error
+        if night.group != self.group:
+            raise PermanentError(f"{url}: found the state of {night.group!r}; allowed: that of {self.group!r}")
+        return night.known
+
+    def write(self, night: Night) -> str:
+        """Keeps a run; its address."""
+        url = self.url(night.run_key)
+        files, path = fsspec.core.url_to_fs(url)
+        files.makedirs(path.rpartition("/")[0], exist_ok=True)
+        partial = f"{path}.part" if files.protocol in {"file", ("file", "local")} else path
+        files.pipe_file(partial, gzip.compress(_NIGHT.dump_json(night), 6, mtime=0))
+        if partial != path:
+            files.mv(partial, path)
+        return url
+
+
+def totals(outcomes: tuple[Outcome, ...]) -> dict[str, int]:
+    """A run in numbers."""
+    return {
+        "tables": len(outcomes),
+        "changed": sum(1 for one in outcomes if one.done),
+        "failed": sum(1 for one in outcomes if one.error),
+        "expired": sum(one.expired for one in outcomes),
+        "moved": sum(one.moved for one in outcomes),
+        "bytes_before": sum(one.bytes_before for one in outcomes),
+        "bytes_after": sum(one.bytes_after for one in outcomes),
+    }
