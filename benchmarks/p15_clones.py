@@ -36,6 +36,7 @@ from include.local.platform import running_platform
 SHARES = {Layer.STAGING: 330, Layer.INTERMEDIATE: 170, Layer.DIMENSIONAL: 60, Layer.MART: 40, Layer.REPORTING: 28}
 TABLES = sum(SHARES.values())
 COLUMNS, SNAPSHOTS, PR, REPEATS = 40, 15, 1523, 5
+PEER = "pr_1"  # on a laptop without a suffix only schemas of pull requests may be made beside its own
 CREATE, DROP = Goal(seconds=5.0), Goal(seconds=3.0)
 
 
@@ -125,7 +126,7 @@ class _Stage:
 
     def peer(self) -> float:
         catalog = self.lake.catalog
-        targets = self.lake.schemas_with("peer")
+        targets = self.lake.schemas_with(PEER)
         base = [(layer, table) for layer, schema in self.lake.base_schemas.items() for table in pointers(catalog, schema)]
         begin = time.perf_counter()
         for schema in targets.values():
@@ -133,7 +134,7 @@ class _Stage:
         for layer, table in base:
             catalog.register_table((targets[layer], table.table), table.location)
         seconds = time.perf_counter() - begin
-        self._check_clone("peer")
+        self._check_clone(PEER)
         with _timed(self.drops["peer"]):
             _forget(catalog, targets.values())
         return seconds

@@ -7,6 +7,7 @@ elsewhere, nothing is removed at all.
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterable
 from contextlib import suppress
 from dataclasses import dataclass
@@ -16,8 +17,9 @@ from pyiceberg.exceptions import NoSuchNamespaceError, NoSuchTableError
 from include.lake.catalog import location_of
 from include.lake.clones.names import CloneError, Lake, check_pull_request, each, forget_view, schemas_of, suffix_of, tag_of, views_of
 from include.lake.metadata import Document, Pointer, PointerMovedError, pointer, pointers, publish, read_document, unregister
-from include.lake.objects import StoredObject
+from include.lake.objects import LocalStore, StoredObject
 from include.lake.rights import current_rights
+from include.lake.storage import local_path
 
 ATTEMPTS = 10
 
@@ -71,6 +73,7 @@ def remove(lake: Lake, removal: Removal) -> None:
     lake.store.delete(file.location for file in removal.files)
     for folder in removal.folders.values():  # what came since the plan
         lake.store.delete([file.location for file in lake.store.list(folder)])
+        _remove_folders(lake, folder)
     each(lambda table: _untag(lake, table, removal.tag), removal.tags)
     for schema in removal.schemas:
         with suppress(NoSuchNamespaceError):
@@ -140,6 +143,15 @@ def _folder_of(table: Pointer) -> str:
 def _overlap(one: str, other: str) -> bool:
     one, other = f"{one.rstrip('/')}/", f"{other.rstrip('/')}/"
     return one.startswith(other) or other.startswith(one)
+
+
+def _remove_folders(lake: Lake, folder: str) -> None:
+    """On a disk folders stay when their files go; one that somebody writes to at this moment is left."""
+    if not isinstance(lake.store, LocalStore):
+        return
+    for path, _, _ in os.walk(local_path(lake.store.root, folder), topdown=False):
+        with suppress(OSError):
+            os.rmdir(path)
 
 
 def _forget(lake: Lake, table: Pointer) -> None:

@@ -131,6 +131,7 @@ def test_drop_leaves_nothing_and_two_clones_do_not_know_each_other(own: Lake) ->
     before = seen(own, base)
     drop(own)
     assert everything_below(own, OWN_PLACE) == []
+    assert not (own.store.root / "warehouse" / clone_name(own, "orders")[0]).exists()
     assert [namespace for (namespace,) in own.catalog.list_namespaces() if namespace.endswith(f"_pr_{PR}")] == []
     assert seen(own, base) == before
     assert tags_of(own, base) == {"clone_pr_77": before.snapshot_id}
