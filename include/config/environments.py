@@ -27,7 +27,7 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import Annotated, Literal, Self
 
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import BaseModel, ConfigDict, Field, SecretStr, model_validator
 
 from include.config.confidential import confidential
 from include.config.errors import ConfigError, Problem
@@ -143,8 +143,8 @@ class EnvironmentSettings(_Model):
 class LakeConnection(_Model):
     """Where Trino answers right now.
 
-    Read from ``TRINO_HOST``, ``TRINO_PORT``, ``TRINO_USER``, ``TRINO_CATALOG`` and ``TRINO_HTTP_SCHEME``.
-    pyiceberg reads its own ``PYICEBERG_CATALOG__<CATALOG>__…`` variables.
+    Read from ``TRINO_HOST``, ``TRINO_PORT``, ``TRINO_USER``, ``TRINO_CATALOG``, ``TRINO_HTTP_SCHEME`` and, where users have one (LDAP), the
+    password that dbt's profile reads as well, ``DBT_ENV_SECRET_TRINO_PASSWORD``. pyiceberg reads its own ``PYICEBERG_CATALOG__<CATALOG>__…`` variables.
     """
 
     host: str
@@ -152,6 +152,7 @@ class LakeConnection(_Model):
     user: str
     catalog: str
     http_scheme: Literal["http", "https"]
+    password: SecretStr = SecretStr("")
 
 
 def refuse(key: str, found: str, allowed: str, example: str = "") -> ConfigError:
@@ -291,6 +292,7 @@ def lake_connection(environ: Mapping[str, str] | None = None) -> LakeConnection:
         user=environ.get("TRINO_USER", "ol"),
         catalog=environ.get("TRINO_CATALOG", current_environment().lake.catalog),
         http_scheme="https" if environ.get("TRINO_HTTP_SCHEME") == "https" else "http",
+        password=SecretStr(environ.get("DBT_ENV_SECRET_TRINO_PASSWORD", "")),
     )
 
 

@@ -171,6 +171,9 @@ def test_current_environment_reads_the_process_once(monkeypatch: pytest.MonkeyPa
 def test_lake_connection() -> None:
     full = {"TRINO_HOST": "trino.example.org", "TRINO_PORT": "443", "TRINO_USER": "anna", "TRINO_CATALOG": "lake", "TRINO_HTTP_SCHEME": "https"}
     assert lake_connection(full) == LakeConnection(host="trino.example.org", port=443, user="anna", catalog="lake", http_scheme="https")
+    with_login = lake_connection({**full, "DBT_ENV_SECRET_TRINO_PASSWORD": "geheim"})
+    assert with_login.password.get_secret_value() == "geheim"
+    assert "geheim" not in repr(with_login)
     with pytest.raises(ConfigError, match="TRINO_HOST"):
         lake_connection({})
     with pytest.raises(ConfigError, match="TRINO_PORT: found 'https'"):

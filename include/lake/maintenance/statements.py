@@ -65,5 +65,7 @@ class TrinoEngine:
     @contextmanager
     def _cursor(self) -> Iterator[Any]:
         here = self.address()
-        with trino.dbapi.connect(host=here.host, port=here.port, user=here.user, catalog=here.catalog, http_scheme=here.http_scheme) as connection:
+        password = here.password.get_secret_value()
+        login = trino.auth.BasicAuthentication(here.user, password) if password else None
+        with trino.dbapi.connect(host=here.host, port=here.port, user=here.user, catalog=here.catalog, http_scheme=here.http_scheme, auth=login) as connection:
             yield connection.cursor()
