@@ -54,6 +54,23 @@ def notes(description: str, triage: Iterable[str]) -> str:
     return f"{description}\n\n### Triage notes\n{steps}\n"
 
 
+def dag_settings(
+    environment: EnvironmentSettings, kind: str, owner: Owner, tier: Tier, layers: Iterable[Layer], *, description: str, triage: Iterable[str]
+) -> dict[str, Any]:
+    """What the DAGs of most kinds have in common, as arguments of ``DAG``: one run at a time, nothing caught up, alerts, notes and tags."""
+    return {
+        "description": description,
+        "doc_md": notes(description, triage),
+        "start_date": START_DATE,
+        "catchup": False,
+        "auto_register": False,  # DAG files name their DAGs
+        "max_active_runs": 1,  # two runs over the same tables at a time would only race each other
+        "default_args": default_args(owner, tier),
+        "on_failure_callback": failure_alerts(environment),
+        "tags": tags(kind, owner, tier, layers),
+    }
+
+
 def cron(environment: EnvironmentSettings, expression: str) -> str | None:
     """A schedule where the environment has schedules; ``None`` where runs are started by hand or by assets."""
     return expression if environment.schedules else None

@@ -14,7 +14,7 @@ from include.operators.airbyte import AirbyteSyncOperator
 from include.operators.dbt import progress_url
 from include.pods.job import JobSpec
 from include.pods.tasks import job_task
-from include.policies import LAKE_POOL, START_DATE, cron, default_args, failure_alerts, notes, tags
+from include.policies import LAKE_POOL, cron, dag_settings
 
 TRIAGE = (
     "`sync` failed: the log names Airbyte's job; open it at Airbyte. A retry starts a new job, or takes over one that is running.",
@@ -42,19 +42,8 @@ def build_airbyte_dag(unit: AirbyteUnit, environment: EnvironmentSettings, wareh
         image="dbt",
         long=True,
     )
-    with DAG(
-        unit.dag_id,
-        description=unit.description,
-        doc_md=notes(unit.description, TRIAGE),
-        schedule=cron(environment, unit.cadence.cron),
-        start_date=START_DATE,
-        catchup=False,
-        auto_register=False,  # DAG files name their DAGs
-        max_active_runs=1,  # two syncs of one connection at a time is what the whole operator prevents
-        default_args=default_args(unit.owner, unit.tier),
-        on_failure_callback=failure_alerts(environment),
-        tags=tags("airbyte", unit.owner, unit.tier, (Layer.RAW, Layer.STAGING)),
-    ) as dag:
+    settings = dag_settings(environment, "airbyte", unit.owner, unit.tier, (Layer.RAW, Layer.STAGING), description=unit.description, triage=TRIAGE)
+    with DAG(unit.dag_id, schedule=cron(environment, unit.cadence.cron), **settings) as dag:
         sync = AirbyteSyncOperator(
             task_id="sync", connection_id=str(unit.connection.ids[environment.name]), airbyte_conn_id=environment.airbyte_connection, inlets=[]
         )

@@ -12,7 +12,7 @@ from include.lake.clones.names import OWN_LAYERS
 from include.pods.job import JobSpec
 from include.pods.secrets import GITHUB_SECRETS, LAKE_SECRETS
 from include.pods.tasks import job_task
-from include.policies import LAKE_POOL, START_DATE, cron, default_args, failure_alerts, notes, tags
+from include.policies import LAKE_POOL, cron, dag_settings
 
 EVENTS = ("", "opened", "closed")
 TRIAGE = (
@@ -35,19 +35,7 @@ def build_branches_dag(unit: BranchesUnit, environment: EnvironmentSettings) -> 
         "event": Param("", type="string", enum=list(EVENTS), description="what happened to it; empty for the sweep over all"),
     }
     spec = JobSpec("branches-sweep", arguments, domain="lakehouse", profile=Profile.S, secrets=(*LAKE_SECRETS, *GITHUB_SECRETS))
-    with DAG(
-        unit.id,
-        description=unit.description,
-        doc_md=notes(unit.description, TRIAGE),
-        schedule=cron(environment, unit.cron),
-        start_date=START_DATE,
-        catchup=False,
-        auto_register=False,  # DAG files name their DAGs
-        max_active_runs=1,
-        params=params,
-        default_args=default_args(unit.owner, unit.tier),
-        on_failure_callback=failure_alerts(environment),
-        tags=tags("branches", unit.owner, unit.tier, OWN_LAYERS),
-    ) as dag:
+    settings = dag_settings(environment, "branches", unit.owner, unit.tier, OWN_LAYERS, description=unit.description, triage=TRIAGE)
+    with DAG(unit.id, schedule=cron(environment, unit.cron), **settings, params=params) as dag:
         job_task(spec, environment, task_id="sweep", pool=LAKE_POOL)
     return dag

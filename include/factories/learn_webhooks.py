@@ -12,7 +12,7 @@ from include.lake.names import table_in
 from include.pods.job import JobSpec
 from include.pods.secrets import LAKE_SECRETS, LEARN_SECRETS, OUTBOX_SECRETS
 from include.pods.tasks import job_task
-from include.policies import LAKE_POOL, START_DATE, cron, default_args, failure_alerts, notes, tags
+from include.policies import LAKE_POOL, cron, dag_settings
 
 OUTBOX = "raw__openedx__learn__webhook_outbox"
 TRIAGE = (
@@ -24,19 +24,8 @@ TRIAGE = (
 
 def build_learn_webhooks_dag(unit: LearnWebhooksUnit, environment: EnvironmentSettings) -> DAG:
     """Deliver → mirror, and a task that is red as long as there are dead letters."""
-    with DAG(
-        unit.id,
-        description=unit.description,
-        doc_md=notes(unit.description, TRIAGE),
-        schedule=cron(environment, unit.cron),
-        start_date=START_DATE,
-        catchup=False,
-        auto_register=False,  # DAG files name their DAGs
-        max_active_runs=1,
-        default_args=default_args(unit.owner, unit.tier),
-        on_failure_callback=failure_alerts(environment),
-        tags=tags("learn_webhooks", unit.owner, unit.tier, (Layer.RAW,)),
-    ) as dag:
+    settings = dag_settings(environment, "learn_webhooks", unit.owner, unit.tier, (Layer.RAW,), description=unit.description, triage=TRIAGE)
+    with DAG(unit.id, schedule=cron(environment, unit.cron), **settings) as dag:
         deliver = job_task(JobSpec("webhook-deliver", (), domain="openedx", profile=Profile.S, secrets=LEARN_SECRETS), environment, task_id="deliver")
         dead = JobSpec("webhook-dead-letters", ("--fail-when-any",), domain="openedx", profile=Profile.XS, secrets=OUTBOX_SECRETS)
         mirror = JobSpec("webhook-mirror", ("--run-key", "{{ run_id }}"), domain="openedx", profile=Profile.S, secrets=(*LAKE_SECRETS, *OUTBOX_SECRETS))

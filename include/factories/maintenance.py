@@ -12,7 +12,7 @@ from include.lake.names import table_in
 from include.operators.maintenance import LastNight, RememberNight
 from include.pods.job import JobSpec
 from include.pods.tasks import job_task
-from include.policies import LAKE_POOL, START_DATE, cron, default_args, failure_alerts, notes, tags
+from include.policies import LAKE_POOL, cron, dag_settings
 
 TRIAGE = (
     "`maintain` failed: its log ends with the table of everything that was done and the names of the tables that failed, each with its error. "
@@ -26,22 +26,15 @@ TRIAGE = (
 def build_maintenance_dag(unit: MaintenanceUnit, name: str, environment: EnvironmentSettings) -> DAG:
     """A group's DAG. It writes no table's rows, so it has no outlets; the asset that holds its state stands for the group, not for a table."""
     group = unit.groups[name]
+    settings = dag_settings(environment, "maintain", unit.owner, unit.tier, group.layers, description=group.description, triage=TRIAGE)
     with DAG(
         f"maintain__{name}",
-        description=group.description,
-        doc_md=notes(group.description, TRIAGE),
         schedule=cron(environment, group.cron),
-        start_date=START_DATE,
-        catchup=False,
-        auto_register=False,  # DAG files name their DAGs
-        max_active_runs=1,
+        **settings,
         params={
             "dry_run": Param(False, type="boolean", description="Say what would be done and change nothing."),
             "tables": Param("*", type="string", pattern=r"^[a-z0-9_*?]+$", description="Only tables whose names match this shell pattern."),
         },
-        default_args=default_args(unit.owner, unit.tier),
-        on_failure_callback=failure_alerts(environment),
-        tags=tags("maintain", unit.owner, unit.tier, group.layers),
     ) as dag:
         state = asset_of(environment, table_in(environment, group.layers[0], f"maintenance__{name}"))
         spec = JobSpec("maintain-tables", _arguments(name, environment), domain="lakehouse", profile=Profile.M, long=True)

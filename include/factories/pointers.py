@@ -9,7 +9,7 @@ from include.config.pointers import PointersUnit
 from include.config.vocabulary import Profile
 from include.pods.job import JobSpec
 from include.pods.tasks import job_task
-from include.policies import START_DATE, cron, default_args, failure_alerts, notes, tags
+from include.policies import cron, dag_settings
 
 TRIAGE = (
     "`repair` failed: the log lists tables that are not mended by a machine, each with its reason: the current snapshot and main have no common "
@@ -20,19 +20,12 @@ TRIAGE = (
 
 def build_pointers_dag(unit: PointersUnit, environment: EnvironmentSettings) -> DAG:
     """The DAG. It writes no table's rows, so it has no outlets: a mended table's news comes with its next sync."""
+    settings = dag_settings(environment, "maintain", unit.owner, unit.tier, unit.layers, description=unit.description, triage=TRIAGE)
     with DAG(
         unit.dag_id,
-        description=unit.description,
-        doc_md=notes(unit.description, TRIAGE),
         schedule=cron(environment, unit.cron),
-        start_date=START_DATE,
-        catchup=False,
-        auto_register=False,  # DAG files name their DAGs
-        max_active_runs=1,
+        **settings,
         params={"dry_run": Param(False, type="boolean", description="Say what is wrong and change nothing.")},
-        default_args=default_args(unit.owner, unit.tier),
-        on_failure_callback=failure_alerts(environment),
-        tags=tags("maintain", unit.owner, unit.tier, unit.layers),
     ) as dag:
         spec = JobSpec("repair-pointers", ("--dry-run", "{{ params.dry_run | string | lower }}"), domain="lakehouse", profile=Profile.S)
         job_task(spec, environment, task_id="repair")

@@ -23,7 +23,7 @@ from include.lake.names import table_in
 from include.operators.dbt import DbtModels, progress_url
 from include.pods.job import JobSpec
 from include.pods.tasks import job_task
-from include.policies import LAKE_POOL, START_DATE, default_args, failure_alerts, notes, tags
+from include.policies import LAKE_POOL, dag_settings
 
 BUILD = "build"
 STAGING = "config.schema:staging"
@@ -42,20 +42,10 @@ def build_warehouse_dag(unit: WarehouseUnit, environment: EnvironmentSettings, w
     models = warehouse.built_by(unit.id)
     part = _Part.of(unit, warehouse)
     progress = progress_url(environment, unit.id)
-    with DAG(
-        unit.id,
-        description=unit.description,
-        doc_md=notes(unit.description, TRIAGE),
-        schedule=_schedule(unit, environment, warehouse),
-        start_date=START_DATE,
-        catchup=False,
-        auto_register=False,  # DAG files name their DAGs
-        max_active_runs=1,  # two builds of one table at a time would only race each other
-        default_args=default_args(unit.owner, unit.tier),
-        on_failure_callback=failure_alerts(environment),
-        tags=tags("warehouse", unit.owner, unit.tier, tuple(layer for layer in Layer if layer in {model.layer for model in models})),
-        params={"select": Param("", type="string", description=f"dbt selectors, separated by blanks; empty builds everything {part.described}")},
-    ) as dag:
+    layers = [layer for layer in Layer if layer in {model.layer for model in models}]
+    settings = dag_settings(environment, "warehouse", unit.owner, unit.tier, layers, description=unit.description, triage=TRIAGE)
+    select = Param("", type="string", description=f"dbt selectors, separated by blanks; empty builds everything {part.described}")
+    with DAG(unit.id, schedule=_schedule(unit, environment, warehouse), **settings, params={"select": select}) as dag:
         job_task(
             _build_job(environment, unit.id, part, progress),
             environment,

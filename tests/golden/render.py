@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import difflib
 import json
+import re
 from pathlib import Path
 from typing import Any
 
@@ -60,12 +61,17 @@ def assets() -> str:
 def as_json(data: Any) -> str:
     """Sorted, one value a line, without what is empty, belongs to this machine or to this version of Airflow."""
     text = json.dumps(_pruned(data), sort_keys=True, indent=1, ensure_ascii=False)
-    return text.replace(str(ROOT), "<repository>") + "\n"
+    return _anywhere(text) + "\n"
 
 
 def as_yaml(data: Any) -> str:
     """As :func:`as_json`, for what people know as YAML."""
-    return yaml.safe_dump(_pruned(data), sort_keys=True, width=150, allow_unicode=True).replace(str(ROOT), "<repository>")
+    return _anywhere(yaml.safe_dump(_pruned(data), sort_keys=True, width=150, allow_unicode=True))
+
+
+def _anywhere(text: str) -> str:
+    """Without the place of the repository. Only whole paths: below /work/main, another text may hold /work/maintenance."""
+    return re.sub(rf"(?<![\w-]){re.escape(str(ROOT))}(?![\w-])", "<repository>", text)
 
 
 def _pruned(data: Any) -> Any:

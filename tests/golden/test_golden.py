@@ -29,7 +29,7 @@ def test_no_file_is_left_over() -> None:
 
 def test_files_hold_nothing_of_this_machine() -> None:
     texts = rendered()
-    assert [name for name, text in texts.items() if str(ROOT) in text or "/home/" in text or "/root/" in text] == []
+    assert [name for name, text in texts.items() if f"{ROOT}/" in text or "/home/" in text or "/root/" in text] == []
 
 
 def test_a_difference_is_told_with_its_place_and_the_command() -> None:
@@ -48,6 +48,6 @@ def test_a_long_difference_is_cut() -> None:
 
 
 def test_rendering_is_sorted_and_without_empty_values() -> None:
-    data = {"b": 1, "a": {"z": None, "y": [], "w": {}, "x": f"{ROOT}/include"}, "fileloc": "/somewhere"}
-    assert json.loads(as_json(data)) == {"a": {"x": "<repository>/include"}, "b": 1}
-    assert as_yaml(data) == "a:\n  x: <repository>/include\nb: 1\n"
+    data = {"b": 1, "a": {"z": None, "y": [], "w": {}, "x": f"{ROOT}/include", "v": f"s3://b{ROOT}tenance"}, "fileloc": "/somewhere"}
+    assert json.loads(as_json(data)) == {"a": {"v": f"s3://b{ROOT}tenance", "x": "<repository>/include"}, "b": 1}
+    assert as_yaml(data) == f"a:\n  v: s3://b{ROOT}tenance\n  x: <repository>/include\nb: 1\n"
