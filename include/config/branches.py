@@ -7,7 +7,7 @@ from typing import Annotated, Self
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from include.config.openedx import Address
-from include.config.units import Identifier
+from include.config.units import Cron, Identifier
 from include.config.vocabulary import Environment, Owner, Tier
 
 
@@ -25,7 +25,7 @@ class BranchesUnit(BaseModel):
     description: str
     api: Annotated[dict[Environment, Address], Field(min_length=1)]
     repository: Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9-]{0,38}/[A-Za-z0-9._-]{1,100}$")]
-    cron: Annotated[str, Field(pattern=r"^(\S+ ){4}\S+$")]
+    cron: Cron
     idle_days: Annotated[int, Field(ge=1, le=365)]
 
     @model_validator(mode="after")

@@ -107,11 +107,6 @@ class EnvironmentSettings(_Model):
     image_tag: str = ""
     image_digests: dict[str, str] = {}
 
-    @property
-    def is_own_copy(self) -> bool:
-        """Whether this is somebody's own set of schemas beside another's: a developer's or a pull request's."""
-        return bool(self.schema_suffix)
-
     def base_schema_for(self, layer: Layer) -> str:
         """The schema of one layer in the environment that this one is based on: what is not built here is read there."""
         return f"{self.lake.schema_prefix}_{layer.value}"
@@ -136,7 +131,7 @@ class EnvironmentSettings(_Model):
 
     def schema_for(self, layer: Layer) -> str:
         """The schema of one layer, with the developer's or pull request's suffix where there is one."""
-        base = f"{self.lake.schema_prefix}_{layer.value}"
+        base = self.base_schema_for(layer)
         return f"{base}_{self.schema_suffix}" if self.schema_suffix and layer is not Layer.RAW else base
 
 

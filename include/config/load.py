@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from pydantic import BaseModel
 
@@ -19,6 +19,7 @@ from include.config.parsed import ParsedFolder, without_collection
 from include.config.pointers import PointersUnit
 from include.config.units import AirbyteUnit, WarehouseUnit
 
+M = TypeVar("M", bound=BaseModel)
 KINDS: dict[str, type[BaseModel]] = {"airbyte": AirbyteUnit, "openedx": OpenedxUnit}
 
 
@@ -86,32 +87,32 @@ def load_units_strictly(kind: str, environment: EnvironmentSettings, root: Path 
 
 def load_warehouse_unit(root: Path = UNITS, unit_id: str = "warehouse") -> WarehouseUnit:
     """``warehouse.yml``, or another part of the dbt project with a file of its own. Raises ``ConfigError``."""
-    path = root / f"{unit_id}.yml"
-    return validate(WarehouseUnit, _named(path, read_yaml(path)), path.name)
+    return _single(WarehouseUnit, root / f"{unit_id}.yml")
 
 
 def load_learn_webhooks_unit(root: Path = UNITS) -> LearnWebhooksUnit:
     """The one ``learn_webhooks.yml``. Raises ``ConfigError``."""
-    path = root / "learn_webhooks.yml"
-    return validate(LearnWebhooksUnit, _named(path, read_yaml(path)), path.name)
+    return _single(LearnWebhooksUnit, root / "learn_webhooks.yml")
 
 
 def load_branches_unit(root: Path = UNITS) -> BranchesUnit:
     """The one ``branches.yml``. Raises ``ConfigError``."""
-    path = root / "branches.yml"
-    return validate(BranchesUnit, _named(path, read_yaml(path)), path.name)
+    return _single(BranchesUnit, root / "branches.yml")
 
 
 def load_pointers_unit(root: Path = UNITS) -> PointersUnit:
     """The one ``pointers.yml``. Raises ``ConfigError``."""
-    path = root / "pointers.yml"
-    return validate(PointersUnit, _named(path, read_yaml(path)), path.name)
+    return _single(PointersUnit, root / "pointers.yml")
 
 
 def load_maintenance_unit(root: Path = UNITS) -> MaintenanceUnit:
     """The one ``maintenance.yml``. Raises ``ConfigError``."""
-    path = root / "maintenance.yml"
-    return validate(MaintenanceUnit, _named(path, read_yaml(path)), path.name)
+    return _single(MaintenanceUnit, root / "maintenance.yml")
+
+
+def _single(model: type[M], path: Path) -> M:
+    """A unit of a kind that has one file, beside the folders of the others."""
+    return validate(model, _named(path, read_yaml(path)), path.name)
 
 
 def load_airbyte_unit(unit_id: str, root: Path = UNITS) -> AirbyteUnit:

@@ -9,7 +9,7 @@ from typing import Annotated, Self
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
-from include.config.units import Identifier
+from include.config.units import Cron, Identifier
 from include.config.vocabulary import Environment, Layer, Owner, Tier
 
 
@@ -79,7 +79,7 @@ class Group(_Model):
     """Tables that are maintained together, by one DAG. ``cron`` is in UTC; of several exceptions for a table the later ones win."""
 
     description: str
-    cron: Annotated[str, Field(pattern=r"^(\S+ ){4}\S+$")]
+    cron: Cron
     tables: Tables
     layers: Annotated[tuple[Layer, ...], Field(min_length=1)]
     rules: Rules

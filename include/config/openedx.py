@@ -7,7 +7,7 @@ from typing import Annotated, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from include.config.units import Identifier
+from include.config.units import Cron, Identifier
 from include.config.vocabulary import Cadence, Environment, Owner, Tier
 
 Address = Annotated[str, Field(pattern=r"^(https://[A-Za-z0-9.-]+(:\d+)?(/[A-Za-z0-9._~-]+)*|\{[a-z]+\}(/[A-Za-z0-9._~-]+)*)$")]
@@ -97,4 +97,4 @@ class LearnWebhooksUnit(_Model):
     tier: Tier
     description: str
     environments: Annotated[tuple[Environment, ...], Field(min_length=1)]
-    cron: Annotated[str, Field(pattern=r"^(\S+ ){4}\S+$")]
+    cron: Cron

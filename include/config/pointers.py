@@ -7,7 +7,7 @@ from typing import Annotated
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from include.config.units import Identifier
+from include.config.units import Cron, Identifier
 from include.config.vocabulary import Environment, Layer, Owner, Tier
 
 
@@ -24,7 +24,7 @@ class PointersUnit(BaseModel):
     tier: Tier
     description: str
     environments: Annotated[tuple[Environment, ...], Field(min_length=1)]
-    cron: Annotated[str, Field(pattern=r"^(\S+ ){4}\S+$")]
+    cron: Cron
     layers: Annotated[tuple[Layer, ...], Field(min_length=1)]
     staging_branches: Annotated[tuple[str, ...], Field(min_length=1)]
     aborted_after_hours: Annotated[float, Field(ge=1)]

@@ -10,6 +10,8 @@ from pydantic import BaseModel, ConfigDict, Field, model_validator
 from include.config.vocabulary import Cadence, Environment, Owner, SyncMode, Tier
 
 Identifier = Annotated[str, Field(pattern=r"^[a-z_][a-z0-9_]*$", max_length=128)]
+Cron = Annotated[str, Field(pattern=r"^(\S+ ){4}\S+$")]
+"""Five fields, in UTC."""
 
 
 class _Model(BaseModel):
@@ -92,4 +94,4 @@ class WarehouseUnit(_Model):
     owner: Owner
     tier: Tier
     description: str
-    backstop: Annotated[str, Field(pattern=r"^(\S+ ){4}\S+$")]
+    backstop: Cron

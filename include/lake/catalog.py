@@ -154,6 +154,11 @@ def turn(catalog: Catalog, table: tuple[str, ...], longest: float) -> Iterator[N
                 connection.rollback()
 
 
+def schemas_of(catalog: Catalog) -> list[str]:
+    """The names of all schemas, sorted."""
+    return sorted(".".join(namespace) for namespace in catalog.list_namespaces())
+
+
 def location_of(catalog: Catalog, schema: str) -> str:
     """A schema's folder, without a slash at its end: its own, or the one of its name below the warehouse. Raises ``NoSuchNamespaceError``."""
     location = catalog.load_namespace_properties(schema).get("location") or f"{catalog.properties['warehouse'].rstrip('/')}/{schema}"

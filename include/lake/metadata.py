@@ -7,7 +7,6 @@ Rights are those of :mod:`include.lake.rights`.
 
 from __future__ import annotations
 
-import copy
 import gzip
 import re
 import time
@@ -30,6 +29,7 @@ from include.lake.rights import current_rights
 
 MAIN = "main"
 _VERSION = re.compile(r"(?:.*/)?v?([0-9]+)[-.][^/]*metadata\.json\Z")
+_COMPRESSED = (".gz.metadata.json", ".metadata.json.gz")
 _LOG_KEPT = 100  # Iceberg's default for write.metadata.previous-versions-max
 # What UpdateTable takes of what GetTable gives; anything else is refused or, worse, taken for a change.
 _GLUE_INPUT = (
@@ -95,7 +95,7 @@ class Document:
 
     def changed(self, **fields: Any) -> Document:
         """A document with other values for some keys, dashes written as underscores; ``None`` removes a key."""
-        data = {**copy.copy(dict(self.data)), **{key.replace("_", "-"): value for key, value in fields.items()}}
+        data = {**self.data, **{key.replace("_", "-"): value for key, value in fields.items()}}
         return Document({key: value for key, value in data.items() if value is not None})
 
     def with_ref(self, name: str, snapshot_id: int, kind: str = "tag") -> Document:
@@ -114,7 +114,7 @@ def pointers(catalog: Catalog, schema: str) -> list[Pointer]:
         found = [_of_glue(schema, table) for page in pages for table in page["TableList"]]
         return sorted(pointer for pointer in found if pointer is not None)
     statement = f"SELECT table_name, metadata_location FROM iceberg_tables {_WHERE_SCHEMA} AND {_IS_TABLE}"  # noqa: S608 - constants
-    with _sql(catalog).engine.connect() as connection:
+    with sql_catalog(catalog).engine.connect() as connection:
         rows = connection.execute(text(statement), {"catalog": catalog.name, "schema": schema})
         return sorted(Pointer(schema, str(table), str(location)) for table, location in rows)
 
@@ -129,7 +129,7 @@ def pointer(catalog: Catalog, schema: str, table: str) -> Pointer:
             found = None
     else:
         statement = f"SELECT metadata_location FROM iceberg_tables {_WHERE_TABLE} AND {_IS_TABLE}"  # noqa: S608 - constants
-        with _sql(catalog).engine.connect() as connection:
+        with sql_catalog(catalog).engine.connect() as connection:
             location = connection.execute(text(statement), {"catalog": catalog.name, "schema": schema, "table": table}).scalar()
         found = Pointer(schema, table, location) if location else None
     if found is None:
@@ -145,7 +145,7 @@ def read_document(store: ObjectStore, location: str) -> Document:
 def parse_document(location: str, data: bytes) -> Document:
     """A metadata file that was read already; ``location`` says whether it is compressed. Raises ``ValueError`` for anything that is none."""
     try:
-        found = orjson.loads(gzip.decompress(data) if location.endswith((".gz.metadata.json", ".metadata.json.gz")) else data)
+        found = orjson.loads(gzip.decompress(data) if location.endswith(_COMPRESSED) else data)
     except (ValueError, OSError) as error:
         raise ValueError(f"{location}: found {data[:60]!r}, which is not JSON ({error}); allowed: a table's metadata") from None
     if not isinstance(found, dict) or "location" not in found or found.get("format-version") not in (1, 2):
@@ -188,7 +188,7 @@ def register(catalog: Catalog, schema: str, table: str, location: str) -> None:
     values = {"catalog": catalog.name, "schema": schema, "table": table, "location": location}
     columns = "catalog_name, table_namespace, table_name, metadata_location, iceberg_type"
     try:
-        with _sql(catalog).engine.begin() as connection:
+        with sql_catalog(catalog).engine.begin() as connection:
             connection.execute(text(f"INSERT INTO iceberg_tables ({columns}) VALUES (:catalog, :schema, :table, :location, 'TABLE')"), values)  # noqa: S608
     except IntegrityError:
         raise TableAlreadyExistsError(f"{schema}.{table}: there is a table or view of this name") from None
@@ -202,7 +202,7 @@ def unregister(catalog: Catalog, schema: str, table: str) -> None:
 def serialised(document: Document, location: str) -> bytes:
     """A metadata file's bytes, compressed where its name says so."""
     data = orjson.dumps(document.data)
-    return gzip.compress(data) if location.endswith((".gz.metadata.json", ".metadata.json.gz")) else data
+    return gzip.compress(data) if location.endswith(_COMPRESSED) else data
 
 
 def metadata_folder(document: Document) -> str:
@@ -220,7 +220,7 @@ def _swap(catalog: Catalog, current: Pointer, location: str, document: Document)
         return _swap_glue(catalog, current, location)
     statement = f"UPDATE iceberg_tables SET metadata_location = :new, previous_metadata_location = :old {_WHERE_TABLE} AND metadata_location = :old"  # noqa: S608
     values = {"catalog": catalog.name, "schema": current.schema, "table": current.table, "new": location, "old": current.location}
-    with _sql(catalog).engine.begin() as connection:
+    with sql_catalog(catalog).engine.begin() as connection:
         return connection.execute(text(statement), values).rowcount == 1
 
 
@@ -253,11 +253,12 @@ def _log(current: Pointer, old: Document) -> list[dict[str, Any]]:
 
 def _next_location(location: str, document: Document) -> str:
     found = _VERSION.match(location)
-    compressed = ".gz" if location.endswith((".gz.metadata.json", ".metadata.json.gz")) else ""
+    compressed = ".gz" if location.endswith(_COMPRESSED) else ""
     return f"{metadata_folder(document)}/{int(found[1]) + 1 if found else 0:05d}-{uuid.uuid4()}{compressed}.metadata.json"
 
 
-def _sql(catalog: Catalog) -> SqlCatalog:
+def sql_catalog(catalog: Catalog) -> SqlCatalog:
+    """A catalog that is no Glue, as what it must then be. Raises ``TypeError``."""
     if not isinstance(catalog, SqlCatalog):
         raise TypeError(f"catalog {catalog.name}: found {type(catalog).__name__}; allowed: a jdbc or a glue catalog")
     return catalog

@@ -129,7 +129,7 @@ def _asking(catalog: Catalog, name: str, write: Callable[..., Any]) -> Callable[
     def asked(target: Any, *arguments: Any, **named: Any) -> Any:
         rights = current_rights()
         rights.check_catalog(catalog.name, _WRITES[name])
-        identifiers = [target, *arguments[:1], *(named.get(key) for key in ("to_identifier",) if key in named)] if name == "rename_table" else [target]
+        identifiers = [target, *(arguments[:1] or [named["to_identifier"]])] if name == "rename_table" else [target]
         for identifier in identifiers:
             rights.check_schema(_schema_of(identifier, is_namespace="namespace" in name), _WRITES[name])
         return write(target, *arguments, **named)

@@ -12,29 +12,24 @@ from pyiceberg.catalog import Catalog
 from pyiceberg.table import Table
 
 from include.lake import metadata
-from include.lake.catalog import ensure_table, open_catalog
+from include.lake.catalog import ensure_table
 from include.lake.metadata import MAIN, Document, PointerMovedError, pointer, publish, read_document
 from include.lake.names import TableRef
 from include.lake.objects import ObjectStore, store_of
 from include.lake.pointers import Ailment, Rules, examine, repair, scan
-from tests.own_lake import process_in
+from tests.lake.forms import FORMS, catalog_of
 
 from .conftest import ROWS
-from .test_glue import moto
 
 NOW = datetime.now(UTC)
 RULES = Rules(("airbyte_staging*",), timedelta(hours=26), NOW + timedelta(hours=1))
 LATER = Rules(("airbyte_staging*",), timedelta(hours=26), NOW + timedelta(hours=30))
 
 
-@pytest.fixture(scope="module", params=["jdbc", "glue"])
+@pytest.fixture(scope="module", params=FORMS)
 def lake(request: pytest.FixtureRequest) -> Iterator[Catalog]:
     """Both kinds of catalog, local files and S3."""
-    if request.param == "jdbc":
-        yield request.getfixturevalue("catalog")
-        return
-    with process_in("qa"), moto() as properties:
-        yield open_catalog("ol_data_lake_qa", properties)
+    yield from catalog_of(request)
 
 
 @pytest.fixture

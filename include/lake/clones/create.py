@@ -23,7 +23,7 @@ from enum import StrEnum
 from pyiceberg.exceptions import NamespaceAlreadyExistsError, NoSuchTableError, TableAlreadyExistsError
 
 from include.config.vocabulary import Layer
-from include.lake.catalog import location_of
+from include.lake.catalog import location_of, schemas_of
 from include.lake.clones.documents import clone_document, tag
 from include.lake.clones.names import CLONE_PR, CLONE_SNAPSHOT, CREATED_AT, CloneError, Lake, check_pull_request, each, suffix_of, tag_of, views_of
 from include.lake.clones.selection import Chosen
@@ -96,7 +96,7 @@ def create_clone(lake: Lake, pull_request: int, chosen: Iterable[Chosen] | None 
 def make_schemas(lake: Lake, suffix: str, properties: dict[str, str]) -> dict[Layer, str]:
     """The schemas of all layers but raw with a suffix, each with a folder of its own below the warehouse; those that exist stay as they are."""
     targets = lake.schemas_with(suffix)
-    there = {".".join(namespace) for namespace in lake.catalog.list_namespaces()}
+    there = schemas_of(lake.catalog)
     warehouse = lake.warehouse_for(suffix)
     now = datetime.now(UTC).isoformat(timespec="seconds")
     for schema in targets.values():

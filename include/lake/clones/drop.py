@@ -14,8 +14,8 @@ from dataclasses import dataclass
 
 from pyiceberg.exceptions import NoSuchNamespaceError, NoSuchTableError
 
-from include.lake.catalog import location_of
-from include.lake.clones.names import CloneError, Lake, check_pull_request, each, forget_view, schemas_of, suffix_of, tag_of, views_of
+from include.lake.catalog import location_of, schemas_of
+from include.lake.clones.names import CloneError, Lake, check_pull_request, each, forget_view, suffix_of, tag_of, views_of
 from include.lake.metadata import Document, Pointer, PointerMovedError, pointer, pointers, publish, read_document, unregister
 from include.lake.objects import LocalStore, StoredObject
 from include.lake.rights import current_rights

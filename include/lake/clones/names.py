@@ -11,13 +11,13 @@ from typing import TypeVar
 
 from pyiceberg.catalog import Catalog
 from pyiceberg.catalog.glue import GlueCatalog
-from pyiceberg.catalog.sql import SqlCatalog
 from sqlalchemy import text
 
 from include.config.environments import EnvironmentSettings, territories
 from include.config.errors import ConfigError, Problem
 from include.config.vocabulary import Environment, Layer
 from include.lake.catalog import open_catalog
+from include.lake.metadata import sql_catalog
 from include.lake.objects import ObjectStore, store_of
 
 CLONE_OF = "ol.clone-of"
@@ -72,22 +72,27 @@ class Lake:
     def warehouse_for(self, suffix: str) -> str:
         """Where the schemas with a suffix lie: a pull request's in the store of the environment that it runs in, whoever makes them."""
         runs_in = [territory for territory in territories() if territory.based_on is self.environment.name]
-        if _SUFFIX.match(suffix) and runs_in:
+        if pull_request_of_suffix(suffix) and runs_in:
             return runs_in[0].roots[0].rstrip("/")
         return str(self.catalog.properties["warehouse"]).rstrip("/")
 
     def pull_request_of(self, schema: str) -> int | None:
         """Whose schema it is; nothing for one that no pull request owns."""
         for base in self.base_schemas.values():
-            found = _SUFFIX.match(schema.removeprefix(f"{base}_")) if schema.startswith(f"{base}_") else None
-            if found:
-                return int(found[1])
+            if schema.startswith(f"{base}_") and (found := pull_request_of_suffix(schema.removeprefix(f"{base}_"))):
+                return found
         return None
 
 
 def suffix_of(pull_request: int) -> str:
     """``pr_1523``."""
     return f"pr_{pull_request}"
+
+
+def pull_request_of_suffix(suffix: str) -> int | None:
+    """The inverse of :func:`suffix_of`; nothing for a developer's."""
+    found = _SUFFIX.match(suffix)
+    return int(found[1]) if found else None
 
 
 def tag_of(pull_request: int) -> str:
@@ -108,18 +113,13 @@ def check_pull_request(lake: Lake, pull_request: int) -> None:
         raise ConfigError((Problem("environment variables", "OL_SCHEMA_SUFFIX", repr(suffix), f"{suffix_of(pull_request)}, or nothing"),))
 
 
-def schemas_of(catalog: Catalog) -> list[str]:
-    """The names of all schemas, sorted."""
-    return sorted(".".join(namespace) for namespace in catalog.list_namespaces())
-
-
 def views_of(catalog: Catalog, schema: str) -> list[str]:
     """The names of a schema's views, sorted: what Trino made with CREATE VIEW."""
     if isinstance(catalog, GlueCatalog):
         pages = catalog.glue.get_paginator("get_tables").paginate(DatabaseName=schema)
         return sorted(table["Name"] for page in pages for table in page["TableList"] if table.get("TableType") == "VIRTUAL_VIEW")
     statement = "SELECT table_name FROM iceberg_tables WHERE catalog_name = :catalog AND table_namespace = :schema AND iceberg_type = 'VIEW'"
-    with _sql(catalog).engine.connect() as connection:
+    with sql_catalog(catalog).engine.connect() as connection:
         return sorted(connection.execute(text(statement), {"catalog": catalog.name, "schema": schema}).scalars())
 
 
@@ -132,7 +132,7 @@ def forget_view(catalog: Catalog, schema: str, view: str) -> None:
             return
         return
     where = "catalog_name = :catalog AND table_namespace = :schema AND table_name = :view AND iceberg_type = 'VIEW'"
-    with _sql(catalog).engine.begin() as connection:
+    with sql_catalog(catalog).engine.begin() as connection:
         connection.execute(text(f"DELETE FROM iceberg_tables WHERE {where}"), {"catalog": catalog.name, "schema": schema, "view": view})  # noqa: S608
 
 
@@ -146,9 +146,3 @@ def each(work: Callable[[T], R], items: Iterable[T]) -> list[R]:
             for future in futures:
                 future.cancel()
             raise
-
-
-def _sql(catalog: Catalog) -> SqlCatalog:
-    if not isinstance(catalog, SqlCatalog):
-        raise TypeError(f"catalog {catalog.name}: found {type(catalog).__name__}; allowed: a jdbc or a glue catalog")
-    return catalog

@@ -9,8 +9,8 @@ from datetime import UTC, datetime
 
 from pyiceberg.exceptions import NoSuchTableError
 
-from include.lake.catalog import location_of
-from include.lake.clones.names import CLONED_AT, CREATED_AT, Lake, each, pull_request_of_tag, schemas_of
+from include.lake.catalog import location_of, schemas_of
+from include.lake.clones.names import CLONED_AT, CREATED_AT, Lake, each, pull_request_of_tag
 from include.lake.metadata import Document, Pointer, pointer, pointers, read_document
 
 

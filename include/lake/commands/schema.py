@@ -3,18 +3,15 @@
 from __future__ import annotations
 
 import argparse
-import re
 
 from include.config.environments import current_environment, use_suffix
 from include.config.errors import ConfigError, Problem
 from include.lake.clones.create import make_schemas
 from include.lake.clones.drop import Removal, plan_schema_drop, remove
-from include.lake.clones.names import CLONE_PR, Lake
+from include.lake.clones.names import CLONE_PR, Lake, pull_request_of_suffix
 from include.lake.commands.clone import add_dry_run, removed_text
 from include.lake.commands.text import table
 from include.lake.rights import current_rights
-
-_PULL_REQUEST = re.compile(r"pr_([1-9][0-9]*)\Z")
 
 
 def add_verbs(parser: argparse.ArgumentParser) -> None:
@@ -40,8 +37,8 @@ __all__ = ["add_dry_run", "add_suffix", "add_verbs", "created", "dropped"]
 def created(arguments: argparse.Namespace) -> tuple[list[str], str]:
     """Makes the schemas; their names, and the same as text."""
     lake, suffix = _lake(arguments)
-    number = _PULL_REQUEST.match(suffix)
-    schemas = make_schemas(lake, suffix, {CLONE_PR: number[1]} if number else {})
+    number = pull_request_of_suffix(suffix)
+    schemas = make_schemas(lake, suffix, {CLONE_PR: str(number)} if number else {})
     lines = table(("LAYER", "SCHEMA"), [(layer.value, schema) for layer, schema in schemas.items()])
     return list(schemas.values()), f"{lines}\nbuild into them with OL_SCHEMA_SUFFIX={suffix}"
 
@@ -49,10 +46,10 @@ def created(arguments: argparse.Namespace) -> tuple[list[str], str]:
 def dropped(arguments: argparse.Namespace) -> tuple[Removal, str]:
     """Removes the schemas; what was, or would be, removed, and the same as text."""
     lake, suffix = _lake(arguments)
-    number = _PULL_REQUEST.match(suffix)
+    number = pull_request_of_suffix(suffix)
     if number:
         allowed = "a developer's; a pull request's clone keeps snapshots of its base, which only its own command gives up"
-        raise ConfigError((Problem("arguments", "--suffix", repr(suffix), allowed, f"clone drop --pr {number[1]}"),))
+        raise ConfigError((Problem("arguments", "--suffix", repr(suffix), allowed, f"clone drop --pr {number}"),))
     removal = plan_schema_drop(lake, suffix)
     if not arguments.dry_run:
         remove(lake, removal)

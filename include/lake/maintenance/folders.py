@@ -8,6 +8,7 @@ from dataclasses import dataclass
 
 from pyiceberg.catalog import Catalog
 
+from include.lake.catalog import schemas_of
 from include.lake.maintenance.reach import canonical
 from include.lake.metadata import Pointer, pointers
 from include.lake.objects import ObjectStore, StoredObject
@@ -20,7 +21,7 @@ def folder_of(pointer: Pointer) -> str:
 
 def all_pointers(catalog: Catalog, schema_prefix: str, known: Mapping[str, Iterable[Pointer]]) -> list[Pointer]:
     """The tables of every schema with a prefix, clones' included; ``known`` are schemas that were asked for already."""
-    others = {".".join(name) for name in catalog.list_namespaces()} - known.keys()
+    others = set(schemas_of(catalog)) - known.keys()
     found = [one for every in known.values() for one in every]
     return found + [one for schema in sorted(others) if schema.startswith(schema_prefix) for one in pointers(catalog, schema)]
 

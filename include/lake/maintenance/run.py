@@ -12,6 +12,7 @@ from threading import BoundedSemaphore
 
 from pyiceberg.catalog import Catalog
 
+from include.lake.catalog import schemas_of
 from include.lake.maintenance.folders import Folders, all_pointers, folder_of
 from include.lake.maintenance.model import Known, Outcome, Policy
 from include.lake.maintenance.quarantine import Quarantine, quarantine_of
@@ -56,7 +57,7 @@ class Lake:
 
     def tables(self, schemas: Sequence[str]) -> dict[str, list[Pointer]]:
         """The tables of some schemas; none of a schema that is not there yet."""
-        there = {".".join(name) for name in self.catalog.list_namespaces()}
+        there = schemas_of(self.catalog)
         return {schema: pointers(self.catalog, schema) if schema in there else [] for schema in schemas}
 
     def maintain(

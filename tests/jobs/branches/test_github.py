@@ -2,30 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-
 import pytest
 
 from include.config.load import load_branches_unit
 from include.contract import PermanentError, TransientError
 from include.jobs.branches.github import GitHub, Patience
-from tests.github_service import TOKEN, Service, running
+from tests.github_service import TOKEN, Service
 
 REPOSITORY = load_branches_unit().repository
 QUICK = Patience(tries=3, first=0.01, longest=0.1)
 LIST = f"/repos/{REPOSITORY}/pulls"
-
-
-@pytest.fixture(scope="module")
-def server() -> Iterator[Service]:
-    with running() as found:
-        yield found
-
-
-@pytest.fixture
-def service(server: Service) -> Iterator[Service]:
-    yield server
-    server.clear()
 
 
 def client(service: Service, token: str = TOKEN, repository: str = REPOSITORY) -> GitHub:

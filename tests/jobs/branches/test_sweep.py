@@ -24,24 +24,12 @@ from include.lake.clones.create import create_clone, make_schemas
 from include.lake.clones.names import CREATED_AT, Lake
 from include.lake.clones.registry import Clone, clones_of
 from include.local.platform import Platform
-from tests.github_service import Service, running
+from tests.github_service import Service
 from tests.lake.clones.tables import base_of, clone_of, content, new_table, rows_of, seen, tags_of
 from tests.own_lake import new_lake, variables
 
 NOW = datetime(2026, 11, 27, tzinfo=UTC)
 REPOSITORY = load_branches_unit().repository
-
-
-@pytest.fixture(scope="module")
-def server() -> Iterator[Service]:
-    with running() as found:
-        yield found
-
-
-@pytest.fixture
-def service(server: Service) -> Iterator[Service]:
-    yield server
-    server.clear()
 
 
 @pytest.fixture

@@ -14,15 +14,14 @@ import pytest
 from pyiceberg.catalog import Catalog
 from pyiceberg.table import Table
 
-from include.lake.catalog import ensure_table, open_catalog
+from include.lake.catalog import ensure_table
 from include.lake.maintenance.model import Known, Outcome, Policy
 from include.lake.maintenance.run import Lake, Run, Work
 from include.lake.maintenance.statements import Action
 from include.lake.names import TableRef
 from include.lake.objects import ObjectStore, store_of
 from tests.lake.conftest import ROWS, root_of
-from tests.lake.test_glue import moto
-from tests.own_lake import process_in
+from tests.lake.forms import FORMS, catalog_of
 
 NOW = datetime.now(UTC)
 POLICY = Policy(True, timedelta(days=7), timedelta(days=3), 32_000_000, 1000, 1000, 1000, 50)
@@ -66,14 +65,10 @@ class Night:
         return found[0]
 
 
-@pytest.fixture(scope="module", params=["jdbc", "glue"])
+@pytest.fixture(scope="module", params=FORMS)
 def lake_of(request: pytest.FixtureRequest) -> Iterator[Catalog]:
     """Local files under PostgreSQL's pointers, S3 under Glue's."""
-    if request.param == "jdbc":
-        yield request.getfixturevalue("catalog")
-        return
-    with process_in("qa"), moto() as properties:
-        yield open_catalog("ol_data_lake_qa", properties)
+    yield from catalog_of(request)
 
 
 @pytest.fixture

@@ -5,7 +5,6 @@ from __future__ import annotations
 import argparse
 import logging
 import os
-import signal
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -22,6 +21,7 @@ from include.local.services.airbyte.connections import connections_of
 from include.local.services.airbyte.destination import Destination
 from include.local.services.airbyte.store import StateTakenError, Store
 from include.local.services.airbyte.worker import Worker
+from include.local.services.serving import serve
 from include.local.services.tokens import Tokens
 
 log = logging.getLogger("airbyte")
@@ -66,15 +66,12 @@ def main(argv: Sequence[str] | None = None) -> int:
     config = uvicorn.Config(
         api.application(), host=options.host, port=options.port, http="h11", ws="none", lifespan="off", log_config=None, timeout_graceful_shutdown=1
     )
-    server = uvicorn.Server(config)
-    for number in (signal.SIGTERM, signal.SIGINT):
-        signal.signal(number, lambda *_: None)  # uvicorn ends on these, then sends them again to whoever handled them before
-    server.run()
+    started = serve(config)
     worker.stop(seconds=0.7)
     log.info("event=stopped")
     logging.shutdown()
     sys.stdout.flush()
-    os._exit(0 if server.started else 1)  # a stream inside a long commit must not hold up the end; its job goes on at the next start
+    os._exit(0 if started else 1)  # a stream inside a long commit must not hold up the end; its job goes on at the next start
 
 
 if __name__ == "__main__":

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import argparse
 import logging
-import signal
 import sys
 from collections.abc import Sequence
 
@@ -13,6 +12,7 @@ import uvicorn
 from include.config.errors import ConfigError
 from include.config.services import github_token
 from include.local.services.github.api import GitHub
+from include.local.services.serving import serve
 
 log = logging.getLogger("github")
 
@@ -39,12 +39,9 @@ def main(argv: Sequence[str] | None = None) -> int:
     config = uvicorn.Config(
         api.application(), host=options.host, port=options.port, http="h11", ws="none", lifespan="off", log_config=None, timeout_graceful_shutdown=1
     )
-    server = uvicorn.Server(config)
-    for number in (signal.SIGTERM, signal.SIGINT):
-        signal.signal(number, lambda *_: None)  # uvicorn ends on these, then sends them again to whoever handled them before
-    server.run()
+    started = serve(config)
     log.info("event=stopped")
-    return 0 if server.started else 1
+    return 0 if started else 1
 
 
 if __name__ == "__main__":

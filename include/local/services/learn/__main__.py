@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import argparse
 import logging
-import signal
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -15,6 +14,7 @@ from include.config.errors import ConfigError
 from include.config.services import webhook_keys
 from include.local.services.learn.api import Api
 from include.local.services.learn.store import Store
+from include.local.services.serving import serve
 
 log = logging.getLogger("learn")
 EPILOG = "MIT_LEARN_WEBHOOK_KEYS gives the keys of a new state, as <id>=<secret>, two at most; a state that exists keeps its own."
@@ -48,13 +48,10 @@ def main(argv: Sequence[str] | None = None) -> int:
         log.error("event=cannot-start error=%r", str(error))
         return 1
     store = Store(options.state, keys, options.mode)
-    server = uvicorn.Server(configuration(Api(store), options.host, options.port))
-    for number in (signal.SIGTERM, signal.SIGINT):
-        signal.signal(number, lambda *_: None)  # uvicorn ends on these, then sends them again to whoever handled them before
-    server.run()
+    started = serve(configuration(Api(store), options.host, options.port))
     store.close()
     log.info("event=stopped")
-    return 0 if server.started else 1
+    return 0 if started else 1
 
 
 if __name__ == "__main__":

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import argparse
 import logging
-import signal
 import sys
 from collections.abc import Sequence
 from functools import partial
@@ -19,6 +18,7 @@ from include.local.services.openedx.app import OpenEdx
 from include.local.services.openedx.content import SMALL, generated
 from include.local.services.openedx.exports import ExportPlan
 from include.local.services.openedx.store import Deployment
+from include.local.services.serving import serve
 
 log = logging.getLogger("openedx")
 EPILOG = "OPENEDX_CLIENT_ID and OPENEDX_CLIENT_SECRET give the credentials to accept, PGPASSWORD the password of a DSN without one."
@@ -71,12 +71,9 @@ def main(argv: Sequence[str] | None = None) -> int:
     config = uvicorn.Config(
         service.application, host=options.host, port=options.port, ws="none", lifespan="off", log_config=None, access_log=False, timeout_graceful_shutdown=1
     )
-    server = uvicorn.Server(config)
-    for number in (signal.SIGTERM, signal.SIGINT):
-        signal.signal(number, lambda *_: None)  # uvicorn ends on these, then sends them again to whoever handled them before
-    server.run()
+    started = serve(config)
     log.info("event=stopped")
-    return 0 if server.started else 1
+    return 0 if started else 1
 
 
 if __name__ == "__main__":
