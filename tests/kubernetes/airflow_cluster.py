@@ -254,9 +254,26 @@ class AirflowCluster:
             self.cluster.core.delete_namespaced_pod(pod.metadata.name, RELEASE_NAMESPACE, grace_period_seconds=0)
         return [pod.metadata.name for pod in pods]
 
+    def restarts(self, component: str) -> int:
+        """How often the containers of a component's pods were started again."""
+        return sum(status.restart_count for pod in self.pods(component) for status in pod.status.container_statuses or ())
+
     def wait_until_ready(self, seconds: float = READY_SECONDS) -> None:
         """Waits until every pod of the release is ready."""
         wait_until_ready(self.cluster, seconds)
+
+    @contextmanager
+    def deployed_with(self, over: Values, folder: Path) -> Iterator[None]:
+        """Other values of the official chart for the length of a block: an upgrade, and the way back, of a running Airflow. ``folder`` is scratch space."""
+        try:
+            self._deploy(Release.of(airflow_given(self.given, over), folder))
+            yield
+        finally:
+            self._deploy(self.release)
+
+    def _deploy(self, release: Release) -> None:
+        self.cluster.apply(release.objects())
+        self.wait_until_ready()
 
 
 # --- making it -----------------------------------------------------------------------------------

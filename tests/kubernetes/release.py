@@ -8,6 +8,7 @@ names around it are those of chart 1.22.0. Left out: the exporter of PgBouncer's
 from __future__ import annotations
 
 import configparser
+import hashlib
 import io
 import json
 from dataclasses import dataclass
@@ -105,7 +106,11 @@ class Release:
             )
         spec["terminationGracePeriodSeconds"] = of.get("terminationGracePeriodSeconds") or 30
         labels = {"tier": "airflow", "component": name, "release": RELEASE}
-        return _deployment(f"{RELEASE}-{name}", of.get("replicas", 1), labels, {**self.values["labels"], **of["labels"]}, spec)
+        found = _deployment(f"{RELEASE}-{name}", of.get("replicas", 1), labels, {**self.values["labels"], **of["labels"]}, spec)
+        # as the chart does it: other settings are other pods
+        settings = json.dumps(self.settings(), sort_keys=True)
+        found["spec"]["template"]["metadata"]["annotations"] = {"checksum/airflow-config": hashlib.sha256(settings.encode()).hexdigest()}
+        return found
 
     def migration(self) -> Values:
         """The job that the chart runs after an install and an upgrade."""

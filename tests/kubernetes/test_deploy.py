@@ -1,4 +1,7 @@
-"""Deploying our own chart with Helm, and rolling it back: the commands of ``helm/README.md`` and of the how-to, in namespaces of their own."""
+"""Deploying our own chart with Helm, and rolling it back: the commands of ``helm/README.md`` and of the how-to, in namespaces of their own.
+
+And Airflow itself: a run that is under way lives through an upgrade and the way back.
+"""
 
 from __future__ import annotations
 
@@ -8,10 +11,14 @@ from pathlib import Path
 
 import pytest
 import yaml
+from pyiceberg.table import Table
 
 from include.config.files import ROOT
+from include.pods.operator import NAMESPACE
+from tests.kubernetes.airflow_cluster import AirflowCluster
 from tests.kubernetes.cluster import Cluster
 from tests.kubernetes.howto import bash, blocks
+from tests.kubernetes.watching import watched
 
 RELEASE_NAMESPACE, JOBS_NAMESPACE = "ol-howto", "ol-howto-jobs"
 OWN = {
@@ -57,3 +64,19 @@ def test_a_chart_is_installed_upgraded_and_rolled_back(helm: Callable[[str], str
     helm(back)
     assert room() == "12"
     assert cluster.core.read_namespaced_config_map("ol-pgbouncer", RELEASE_NAMESPACE).data
+
+
+@pytest.mark.timeout(1200)
+def test_a_run_lives_through_an_upgrade_of_airflow_and_the_way_back(airflow_cluster: AirflowCluster, rows: Table, tmp_path: Path) -> None:
+    dag_id, cluster = "row__KubernetesExecutor", airflow_cluster.cluster
+    before = {pod.metadata.uid for component in ("scheduler", "api-server") for pod in airflow_cluster.pods(component)}
+    with watched(cluster.new_core, NAMESPACE, f"dag_id={dag_id}") as seen:
+        run_id = airflow_cluster.start(dag_id, {"seconds": 120, "table": ".".join(rows.name())})
+        cluster.wait_for("no job runs", lambda: any(pod.status.phase == "Running" for pod in list(seen.pods.values())), 240)
+        with airflow_cluster.deployed_with({"config": {"core": {"max_map_length": 1000}}}, tmp_path):
+            after = {pod.metadata.uid for component in ("scheduler", "api-server") for pod in airflow_cluster.pods(component)}
+            assert not before & after, "an upgrade makes other pods"
+        (task,) = airflow_cluster.finished(dag_id, run_id, 600)
+    assert (task.state, task.try_number) == ("success", 1)
+    assert len(seen.pods) == 1
+    assert rows.refresh().scan().to_arrow()["key"].to_pylist().count(run_id) == 1

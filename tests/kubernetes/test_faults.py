@@ -12,15 +12,11 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
-import pyarrow as pa
 import pytest
 from kubernetes import client
 from pyiceberg.table import Table
 
-from include.lake.catalog import ensure_table, open_catalog
-from include.lake.names import TableRef
 from include.pods.operator import NAMESPACE
-from tests.kubernetes.addresses import ObjectStore, Trino
 from tests.kubernetes.airflow_cluster import AirflowCluster
 from tests.kubernetes.cluster import Cluster
 from tests.kubernetes.node import Node
@@ -43,17 +39,6 @@ class Ended:
     state: str
     tries: int
     pods: int
-
-
-@pytest.fixture(scope="module")
-def rows(place: str) -> Iterator[Table]:
-    """The table that the jobs write to, on the lake that pods write to."""
-    trino, store = Trino.from_variables(), ObjectStore.from_variables()
-    keys = {"s3.endpoint": store.endpoint, "s3.region": store.region, "s3.access-key-id": store.key, "s3.secret-access-key": store.secret}
-    catalog = open_catalog(trino.catalog, {"type": "sql", "uri": trino.catalog_uri, "warehouse": trino.warehouse, **keys})
-    table = TableRef(trino.catalog, "kubernetes_tests", "kills")
-    yield ensure_table(catalog, table, pa.schema([("key", pa.string())]))
-    catalog.drop_table(table.identifier)
 
 
 def working(airflow: AirflowCluster, run_id: str) -> client.V1Pod | None:

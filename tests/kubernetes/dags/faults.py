@@ -1,11 +1,15 @@
-"""Airflow DAGs of the fault tests: a job that adds one row to a table of the lake, waited for beside the scheduler and in a worker pod."""
+"""Airflow DAGs of the fault tests: jobs that each add one row to a table of the lake.
+
+``row__<executor>``  one job, waited for beside the scheduler or in a worker pod
+``sixty_rows``       sixty jobs in chains beside each other, waited for in all ways there are
+"""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 from datetime import timedelta
 
-from airflow.sdk import DAG
+from airflow.sdk import DAG, chain
 
 from include.config.environments import current_environment
 from include.config.vocabulary import Profile
@@ -28,6 +32,10 @@ pathlib.Path(result).write_text(json.dumps({"tables": {}, "facts": {}, "links": 
 """
 
 
+WAYS = {"beside": ("LocalExecutor", 3, 10, 6), "deferred": ("LocalExecutor", 4, 5, 30), "worker": ("KubernetesExecutor", 2, 5, 6)}
+"""How a job is waited for → executor, chains, jobs in each, seconds that a job works before it writes."""
+
+
 @dataclass(frozen=True)
 class Row(JobSpec):
     """A job that works for a while and then adds one row."""
@@ -47,3 +55,14 @@ for executor in ("LocalExecutor", "KubernetesExecutor"):
     with DAG(dag_id, schedule=None, start_date=START_DATE, default_args=again, auto_register=False) as dag:
         job_task(row, environment, task_id="pod", executor=executor)
     globals()[dag_id] = dag
+
+with DAG("sixty_rows", schedule=None, start_date=START_DATE, default_args=again, auto_register=False) as sixty_rows:
+    for way, (executor, chains, length, seconds) in WAYS.items():
+        for number in range(chains):
+            jobs = []
+            for place in range(length):
+                arguments = ("{{ run_id }} {{ ti.task_id }}", str(seconds), "{{ dag_run.conf['table'] }}")
+                # a triggerer waits for what is declared long
+                job = Row("row", arguments, domain="lakehouse", profile=Profile.S, secrets=(), long=way == "deferred")
+                jobs.append(job_task(job, environment, task_id=f"{way}_{number}_{place}", executor=executor))
+            chain(*jobs)

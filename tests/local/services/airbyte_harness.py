@@ -112,8 +112,8 @@ class Client:
         self.api = f"{root}/api/public/v1"
         self.http = httpx.Client(base_url=self.api, timeout=15)
 
-    def authorize(self) -> Client:
-        form = {"grant_type": "client_credentials", "client_id": CLIENT[0], "client_secret": CLIENT[1]}
+    def authorize(self, login: tuple[str, str] = CLIENT) -> Client:
+        form = {"grant_type": "client_credentials", "client_id": login[0], "client_secret": login[1]}
         self.http.headers["Authorization"] = f"Bearer {self.http.post('/applications/token', data=form).json()['access_token']}"
         return self
 
@@ -122,6 +122,10 @@ class Client:
 
     def job(self, job_id: int) -> dict[str, Any]:
         return dict(self.http.get(f"/jobs/{job_id}").raise_for_status().json())
+
+    def jobs(self) -> list[dict[str, Any]]:
+        """The newest hundred."""
+        return list(self.http.get("/jobs", params={"limit": 100, "orderBy": "createdAt|DESC"}).raise_for_status().json()["data"])
 
     def wait(self, job_id: int, *statuses: str, seconds: float = 30) -> dict[str, Any]:
         wanted = statuses or ENDED

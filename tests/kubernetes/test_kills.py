@@ -1,0 +1,171 @@
+"""Every component that a platform may lose is killed in turn under a run of sixty jobs, each of which adds a row to the lake.
+
+The run succeeds, no row is lost or doubled, and only those tasks run again whose own process died. How long it takes until what was killed works again
+is told at the end of the session (``recovery after a kill``), not judged: it is the machine's as much as ours.
+"""
+
+from __future__ import annotations
+
+import random
+import statistics
+import time
+from collections import Counter
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Any
+
+import pytest
+from pyiceberg.table import Table
+
+from include.local.airflow_api import AirflowApiError, Task
+from include.pods.operator import NAMESPACE
+from tests.kubernetes.airflow_cluster import AirflowCluster
+from tests.kubernetes.node import Node
+from tests.kubernetes.watching import Seen, watched
+
+DAG_ID = "sixty_rows"
+JOBS = 60
+HEALTH = {"scheduler": "scheduler", "dag-processor": "dag_processor", "triggerer": "triggerer", "postgres": "scheduler", "pgbouncer": "scheduler"}
+"""What is killed → the component whose next heartbeat shows that it works again."""
+KINDS = (*HEALTH, "api-server", "kubelet", "job")
+BESIDE_SCHEDULER = ("beside_", "deferred_")  # tasks of LocalExecutor: they die with the scheduler
+BUSY = frozenset({"running", "queued"})
+BOUND = 240.0
+pytestmark = [pytest.mark.kubernetes, pytest.mark.timeout(3600)]
+
+
+@dataclass
+class Round:
+    """One run under kills: its tasks, its pods, and the tasks whose own process was killed."""
+
+    run_id: str
+    tasks: list[Task] = field(default_factory=list)
+    pods: list[Any] = field(default_factory=list)
+    lost: set[str] = field(default_factory=set)
+    while_running: list[str] = field(default_factory=list)
+    recovery: dict[str, float] = field(default_factory=dict)
+    """What was killed → seconds until it worked again."""
+
+
+class Killer:
+    """Kills one thing after the other under a run, and waits each time until what was killed works again."""
+
+    def __init__(self, airflow: AirflowCluster, node: Node, found: Round, seen: Seen, *, whole_pods: bool) -> None:
+        self._airflow, self._node, self._found, self._seen, self._whole_pods = airflow, node, found, seen, whole_pods
+
+    def kill(self, what: str) -> None:
+        """Notes what it cost."""
+        cluster, found = self._airflow.cluster, self._found
+        self._airflow.wait_until_ready(BOUND)  # what the kill before took with it
+        pod = cluster.wait_for(f"no job works for the kill of {what}", self._working_job, BOUND)
+        if self._airflow.state(DAG_ID, found.run_id) == "running":
+            found.while_running.append(what)
+        before, restarts = self._beside_scheduler(), self._airflow.restarts("scheduler")
+        if what == "job":
+            self._node.kill(pod, "base")
+            found.lost.add(pod.metadata.labels["task_id"])
+        elif what == "kubelet":
+            self._node.kill_program("kubelet")
+        elif what == "postgres":
+            self._airflow.kill_postgres(self._node)
+        elif self._whole_pods:
+            self._airflow.delete(what)
+        else:
+            self._airflow.kill(what, self._node)
+        begun = time.monotonic()
+        works = self._sign_of_life(what, pod)
+        cluster.wait_for(f"{what} does not work again", works, BOUND)
+        found.recovery[what] = time.monotonic() - begun
+        if what == "scheduler" or self._airflow.restarts("scheduler") != restarts:  # it ends itself when it loses its database for too long
+            found.lost |= before | self._beside_scheduler()
+
+    def _working_job(self) -> Any:
+        for pod in self._airflow.cluster.pods(f"dag_id={DAG_ID}"):
+            states = [status.state for status in pod.status.container_statuses or () if status.name == "base"]
+            if pod.metadata.deletion_timestamp is None and states and states[0].running:
+                return pod
+        return None
+
+    def _beside_scheduler(self) -> set[str]:
+        tasks = self._airflow.cluster.wait_for("the API server does not tell the run's tasks", self._tasks, BOUND)
+        return {task.task_id for task in tasks if task.state in BUSY and task.task_id.startswith(BESIDE_SCHEDULER)}
+
+    def _tasks(self) -> list[Task] | None:
+        try:
+            return self._airflow.api.tasks(DAG_ID, self._found.run_id)
+        except AirflowApiError:
+            return None
+
+    def _sign_of_life(self, what: str, killed: Any) -> Callable[[], bool]:
+        """Whether it has done something since it was killed."""
+        if what == "job":
+            task = killed.metadata.labels["task_id"]
+            return lambda: any(pod.metadata.uid != killed.metadata.uid and pod.status.phase == "Running" for pod in self._pods_of(task))
+        if what == "kubelet":
+            known = set(self._seen.pods)
+            return lambda: any(uid not in known and pod.status.phase == "Running" for uid, pod in list(self._seen.pods.items()))
+        if what == "api-server":
+            return lambda: self._health() is not None
+        component = HEALTH[what]
+        last = self._heartbeat(component)
+        return lambda: self._heartbeat(component) not in (None, last)
+
+    def _pods_of(self, task: str) -> list[Any]:
+        return [pod for pod in list(self._seen.pods.values()) if pod.metadata.labels["task_id"] == task]
+
+    def _health(self) -> Any:
+        try:
+            return self._airflow.api.call("GET", "/monitor/health")
+        except AirflowApiError:
+            return None
+
+    def _heartbeat(self, component: str) -> str | None:
+        health = self._health()
+        return None if health is None else health[component].get(f"latest_{component}_heartbeat")
+
+
+@pytest.fixture(scope="module")
+def rounds(airflow_cluster: AirflowCluster, rows: Table, cluster_node: Node, request: pytest.FixtureRequest, told: list[str]) -> list[Round]:
+    """As many runs as are asked for, every one under all kills in an order of its own; containers in the first, whole pods in every second."""
+    found = []
+    for number in range(request.config.getoption("--kill-rounds")):
+        kinds = list(KINDS)
+        random.Random(number).shuffle(kinds)
+        one = Round(airflow_cluster.start(DAG_ID, {"table": ".".join(rows.name())}))
+        with watched(airflow_cluster.cluster.new_core, NAMESPACE, f"dag_id={DAG_ID}") as seen:
+            killer = Killer(airflow_cluster, cluster_node, one, seen, whole_pods=number % 2 == 1)
+            for what in kinds:
+                killer.kill(what)
+            one.tasks = airflow_cluster.finished(DAG_ID, one.run_id, 1200)
+        one.pods = [pod for pod in seen.pods.values() if pod.spec.containers[0].args and one.run_id in " ".join(pod.spec.containers[0].args)]
+        found.append(one)
+        airflow_cluster.wait_until_ready()
+    for what in KINDS:
+        seconds = [one.recovery[what] for one in found]
+        told.append(f"recovery after a kill of {what}: {statistics.median(seconds):.1f} s (largest of {len(seconds)}: {max(seconds):.1f} s)")
+    return found
+
+
+def test_each_was_killed_under_a_running_run(rounds: list[Round]) -> None:
+    assert [sorted(one.while_running) for one in rounds] == [sorted(KINDS)] * len(rounds)
+
+
+def test_every_run_succeeds(rounds: list[Round]) -> None:
+    for one in rounds:
+        assert Counter(task.state for task in one.tasks) == {"success": JOBS}, [task for task in one.tasks if task.state != "success"]
+
+
+def test_no_row_is_lost_or_doubled(rounds: list[Round], rows: Table) -> None:
+    keys = Counter(rows.refresh().scan().to_arrow()["key"].to_pylist())
+    for one in rounds:
+        wanted = {f"{one.run_id} {task.task_id}": 1 for task in one.tasks}
+        assert {key: count for key, count in keys.items() if key.startswith(one.run_id)} == wanted
+
+
+def test_only_tasks_whose_own_process_died_run_again(rounds: list[Round]) -> None:
+    for one in rounds:
+        again = {task.task_id for task in one.tasks if task.try_number > 1}
+        assert again <= one.lost
+        pods = Counter(pod.metadata.labels["task_id"] for pod in one.pods)
+        assert {task for task, count in pods.items() if count > 1} <= one.lost
+        assert pods.keys() == {task.task_id for task in one.tasks}
