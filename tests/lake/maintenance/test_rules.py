@@ -56,6 +56,14 @@ def test_tags_keep_one_snapshot_and_branches_their_young_line() -> None:
     assert expired(document([30, 20, 15, 1], properties={"history.expire.min-snapshots-to-keep": "3"})) == [1]
 
 
+def test_a_branch_may_say_how_old_its_snapshots_get() -> None:
+    patient = {"audit": {"snapshot-id": 3, "type": "branch", "max-snapshot-age-ms": 25 * DAY}}
+    assert expired(document([30, 20, 15, 1], patient)) == [1], "main leads to them, too, and the more patient of both decides"
+    assert next_due(document([20, 15, 1], {"audit": {**patient["audit"], "snapshot-id": 2}}), WEEK, NOW) == NOW + timedelta(days=5)
+    hasty = {"main": {"snapshot-id": 2, "type": "branch"}, "audit": {"snapshot-id": 4, "type": "branch", "max-snapshot-age-ms": DAY}}
+    assert expired(document([30, 6, 3, 2], hasty).changed(current_snapshot_id=2)) == [1, 3]
+
+
 def test_a_pointer_that_lags_keeps_what_readers_see() -> None:
     lagging = document([30, 20, 15, 1]).changed(current_snapshot_id=2)
     assert expired(lagging) == [1, 3]
