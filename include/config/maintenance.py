@@ -101,7 +101,10 @@ class Group(_Model):
 
 
 class MaintenanceUnit(_Model):
-    """Both groups and what they share. A run fails when more than ``failure_share`` of its tables do; ``at_once`` bounds requests to the store."""
+    """Both groups and what they share. A run fails when more than ``failure_share`` of its tables do; ``at_once`` bounds requests to the store.
+
+    A night's report, and what it knew of every table, is kept for ``report_days``.
+    """
 
     id: Identifier
     owner: Owner
@@ -109,6 +112,7 @@ class MaintenanceUnit(_Model):
     environments: Annotated[tuple[Environment, ...], Field(min_length=1)]
     failure_share: Annotated[float, Field(ge=0, lt=1)]
     quarantine_days: Annotated[int, Field(ge=1, le=365)]
+    report_days: Annotated[int, Field(ge=7, le=3650)]
     at_once: Annotated[int, Field(ge=1, le=64)]
     statements_at_once: Annotated[int, Field(ge=1, le=16)]
     groups: Annotated[Mapping[Identifier, Group], Field(min_length=1)]

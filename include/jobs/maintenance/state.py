@@ -1,6 +1,6 @@
 """What the last maintenance knew of every table, and its report: one compressed JSON object for each run of a group.
 
-An object is never changed. To lose one costs the next run its reads, nothing else.
+An object is never changed, and goes when it has had its time. To lose one costs the next run its reads, nothing else.
 """
 
 from __future__ import annotations
@@ -9,6 +9,7 @@ import gzip
 import hashlib
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from datetime import datetime
 
 import fsspec
 from pydantic import TypeAdapter, ValidationError
@@ -68,6 +69,15 @@ class Nights:
         if partial != path:
             files.mv(partial, path)
         return url
+
+    def forget(self, before: datetime, keep: str) -> int:
+        """Removes the group's objects that were written before; never the one at the address ``keep``, which the next run goes on from. How many went."""
+        files, root = fsspec.core.url_to_fs(f"{self.prefix.rstrip('/')}/{self.group}")
+        _, kept = fsspec.core.url_to_fs(keep)
+        old = [path for path in files.find(root) if path.endswith(".json.gz") and path != kept and files.modified(path) < before]
+        for path in old:
+            files.rm_file(path)
+        return len(old)
 
 
 def totals(outcomes: tuple[Outcome, ...]) -> dict[str, int]:

@@ -56,6 +56,9 @@ def run(arguments: argparse.Namespace) -> JobResult:
         log.warning("%d files (%d bytes) lie in no table's folder: left alone", found.loose_files, found.loose_bytes)
     kept = known if dry_run else {**(known if patterns else {}), **found.known}
     state = nights.write(Night(arguments.group, arguments.run_key, _still_there(kept, tables), found.outcomes))
+    if not dry_run:
+        old = nights.forget(datetime.now(UTC) - timedelta(days=unit.report_days), keep=state)
+        log.info("%d reports were older than %d days", old, unit.report_days)
     judge(found.outcomes, unit)
     return _result(found.outcomes, state, dry_run=dry_run, loose=found.loose_files)
 

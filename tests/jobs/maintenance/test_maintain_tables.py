@@ -85,6 +85,22 @@ def test_a_night_and_the_next(lake: Catalog, folder: Path, tmp_path: Path) -> No
     assert (code, back["facts"]["done"], orphan.read_bytes()) == (0, 1, b"x")
 
 
+def test_reports_have_their_time_and_the_last_one_stays(lake: Catalog, tmp_path: Path) -> None:
+    make(lake, "raw__b", appends=1)
+    nights = [maintain(tmp_path, key=f"night {number}")[1]["facts"]["state"] for number in range(3)]
+    for path, days in zip(nights, (401, 399, 1), strict=True):
+        os.utime(path, (time.time() - days * 86400,) * 2)
+    other = tmp_path / "state" / "warehouse" / "x.json.gz"
+    other.parent.mkdir()
+    other.write_bytes(b"")
+    os.utime(other, (0, 0))
+    maintain(tmp_path, "--dry-run", key="dry")
+    assert Path(nights[0]).exists()
+    assert maintain(tmp_path, "--known", nights[2], key="last")[0] == 0
+    assert [Path(path).exists() for path in nights] == [False, True, True]
+    assert other.exists(), "another group's"
+
+
 def test_purge_waits_for_its_days(lake: Catalog, folder: Path, tmp_path: Path) -> None:
     make(lake, "raw__b", appends=1)
     hidden = folder / "warehouse" / ".quarantine"
