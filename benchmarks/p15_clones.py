@@ -1,8 +1,9 @@
-"""P15: 628 tables cloned without a copied byte, and dropped again, on the catalog in PostgreSQL with the files on this disk.
+"""P15: 628 tables cloned without a copied byte, and dropped again, on the catalog in PostgreSQL with the files on this disk; and on Glue at 50 ms a call.
 
 Ours is what ``clone create`` and ``clone drop`` do, without the start of the process: a tag on every table of the base, a metadata file of its own for every
 clone, the catalog's entries; all of it gone again. The peer is pyiceberg's ``register_table`` of the base's own metadata files, one after the other, and its
-``drop_table``: no tags, no files, nothing that keeps the base safe. The limit writes and removes the same files and rows with nothing in between.
+``drop_table``: no tags, no files, nothing that keeps the base safe. The limit writes and removes the same files and rows with nothing in between; on Glue it
+is two calls a table (the tag's, the clone's), as many at a time.
 """
 
 from __future__ import annotations
@@ -17,6 +18,7 @@ from pathlib import Path
 import psycopg
 import pyarrow as pa
 from pyiceberg.catalog import Catalog
+from pyiceberg.catalog.glue import GlueCatalog
 
 from benchmarks.options import Options
 from benchmarks.results import Case, Goal, Outcome, Series, alternate
@@ -26,18 +28,20 @@ from include.config.vocabulary import Layer
 from include.lake.catalog import create_catalog_tables, ensure_schema, ensure_table, open_catalog
 from include.lake.clones.create import Done, create_clone
 from include.lake.clones.drop import plan_clone_drop, remove
-from include.lake.clones.names import Lake
+from include.lake.clones.names import IN_FLIGHT, Lake
 from include.lake.clones.registry import clones_of
 from include.lake.metadata import Document, Pointer, pointer, pointers, read_document, register, serialised
 from include.lake.names import TableRef
 from include.local.paths import Paths
 from include.local.platform import running_platform
+from tests.lake.test_glue import moto
 
 SHARES = {Layer.STAGING: 330, Layer.INTERMEDIATE: 170, Layer.DIMENSIONAL: 60, Layer.MART: 40, Layer.REPORTING: 28}
 TABLES = sum(SHARES.values())
 COLUMNS, SNAPSHOTS, PR, REPEATS = 40, 15, 1523, 5
 PEER = "pr_1"  # on a laptop without a suffix only schemas of pull requests may be made beside its own
-CREATE, DROP = Goal(seconds=5.0), Goal(seconds=3.0)
+CREATE, DROP, ON_GLUE = Goal(seconds=5.0), Goal(seconds=3.0), Goal(seconds=8.0)
+GLUE_CALL = 0.05  # seconds
 
 
 def measure(options: Options) -> Outcome:
@@ -64,7 +68,39 @@ def measure(options: Options) -> Outcome:
         )
         for goal, dropping in ((CREATE, False), (DROP, True))
     )
-    return Outcome((create, drop), inputs)
+    return Outcome((create, drop, _on_glue()), inputs)
+
+
+def _on_glue() -> Case:
+    """The same on moto's Glue, with the files on this disk: what is measured are the calls. Once each."""
+    with scratch() as folder, moto() as properties:
+        catalog = open_catalog(current_environment(), {**properties, "local.root": str(folder / "lake"), "warehouse": "local:///warehouse"})
+        calls: list[str] = []
+        stage = _Stage(Lake(current_environment(), catalog), folder, "")
+        stage.prepare()
+        _slow(catalog, calls)
+        begin = time.perf_counter()
+        done = create_clone(stage.lake, PR)
+        seconds, made = time.perf_counter() - begin, len(calls)
+        assert [one.done for one in done] == [Done.CLONED] * TABLES
+        stage._check_clone(f"pr_{PR}")
+        with _timed(stage.drops["ours"]):
+            remove(stage.lake, plan_clone_drop(stage.lake, PR))
+        assert clones_of(stage.lake) == []
+    limit = Series((2 * TABLES * GLUE_CALL / IN_FLIGHT,), f"two calls a table, {IN_FLIGHT} at a time")
+    notes = (f"{GLUE_CALL * 1000:.0f} ms a call, {made / TABLES:.2f} calls a table", f"dropped in {stage.drops['ours'][0]:.1f} s")
+    return Case(Series((seconds,)), None, limit, ON_GLUE, name="glue", notes=notes)
+
+
+def _slow(catalog: Catalog, calls: list[str]) -> None:
+    """Every call of Glue's takes so long on its way, and is noted."""
+
+    def wait(operation_name: str = "", **_: object) -> None:
+        calls.append(operation_name)
+        time.sleep(GLUE_CALL)
+
+    assert isinstance(catalog, GlueCatalog)
+    catalog.glue.meta.events.register("before-call.glue", wait)
 
 
 class _Stage:

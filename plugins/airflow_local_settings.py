@@ -1,18 +1,53 @@
-"""What Airflow asks its owner about every pod: here, whose identity a task runs with, and from which image.
+"""What Airflow asks its owner: whose identity a task runs with and from which image, and how to reach the metadata database.
 
 Airflow imports this module by its name. A worker's pod gets the service account of the task's code location, which may read the secrets
 of that location and no other's. The location is that of the bundle the task is loaded from, and this hook has the last word: nothing in
 a DAG file can choose another identity.
+
+Airflow's own components end when they find nobody to connect to, and the tasks of LocalExecutor with the scheduler; here they wait a minute for
+a PgBouncer or a PostgreSQL that starts again.
 """
 
 from __future__ import annotations
 
 import json
-from typing import Any
+import logging
+import random
+import time
+from typing import TYPE_CHECKING, Any
 
-__all__ = ["pod_mutation_hook"]
+if TYPE_CHECKING:
+    from sqlalchemy import Engine
+
+__all__ = ["create_metadata_engine", "pod_mutation_hook"]
+log = logging.getLogger(__name__)
+PATIENCE = 60.0  # seconds
+PAUSE = (0.2, 1.0)  # seconds; drawn, so that not all that wait come at once
+FOR_GOOD = ("authentication failed", "no password supplied", "does not exist", "no pg_hba.conf entry")  # what no waiting mends, in PostgreSQL's words
 WORKER = "kubernetes_executor"  # the label of pods that run tasks; pods of jobs come by here too, and are left as they are
 LOCATIONS = "AIRFLOW__SECRETS__BACKEND_KWARG__LOCATIONS"
+
+
+def create_metadata_engine(sql_alchemy_conn: str, *, engine_args: dict[str, Any], connect_args: dict[str, Any]) -> Engine:
+    """As Airflow's own, but a database that is away is waited for (see :func:`connect_patiently`). A statement that it dies under fails as ever."""
+    from sqlalchemy import create_engine, event
+
+    engine = create_engine(sql_alchemy_conn, connect_args=connect_args, **engine_args)
+    event.listen(engine, "do_connect", connect_patiently)
+    return engine
+
+
+def connect_patiently(dialect: Any, _record: Any, arguments: list[Any], settings: dict[str, Any]) -> Any:
+    """A new connection. Raises the driver's ``OperationalError`` for a refused login at once, and for a database that stays away after :data:`PATIENCE`."""
+    deadline = time.monotonic() + PATIENCE
+    while True:
+        try:
+            return dialect.connect(*arguments, **settings)
+        except dialect.loaded_dbapi.OperationalError as error:
+            if any(words in str(error) for words in FOR_GOOD) or time.monotonic() > deadline:
+                raise
+            log.warning("the metadata database is away: %s", str(error).strip())
+            time.sleep(random.uniform(*PAUSE))  # noqa: S311 - a pause
 
 
 def pod_mutation_hook(pod: Any) -> None:

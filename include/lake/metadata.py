@@ -12,7 +12,7 @@ import re
 import time
 import uuid
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import orjson
@@ -20,7 +20,7 @@ from botocore.exceptions import BotoCoreError, ClientError
 from pyiceberg.catalog import Catalog
 from pyiceberg.catalog.glue import GlueCatalog
 from pyiceberg.catalog.sql import SqlCatalog
-from pyiceberg.exceptions import NoSuchTableError, TableAlreadyExistsError
+from pyiceberg.exceptions import NoSuchNamespaceError, NoSuchTableError, TableAlreadyExistsError
 from sqlalchemy import text
 from sqlalchemy.exc import IntegrityError, SQLAlchemyError
 
@@ -44,12 +44,16 @@ class PointerMovedError(RuntimeError):
 
 @dataclass(frozen=True, order=True)
 class Pointer:
-    """What the catalog says of a table: its metadata file, and for Glue the version that a swap must meet."""
+    """What the catalog says of a table: its metadata file, and for Glue the version that a swap must meet and the entry it is of.
+
+    After a swap both are unknown, and the next one asks for them.
+    """
 
     schema: str
     table: str
     location: str
     lock: str = ""
+    entry: Mapping[str, Any] | None = field(default=None, compare=False, repr=False)
 
     @property
     def name(self) -> str:
@@ -174,16 +178,22 @@ def publish(catalog: Catalog, store: ObjectStore, current: Pointer, old: Documen
     if not landed:
         store.take_back(location)
         raise PointerMovedError(f"{current.name}: somebody else committed after {current.location}")
-    return pointer(catalog, current.schema, current.table) if isinstance(catalog, GlueCatalog) else Pointer(current.schema, current.table, location)
+    return Pointer(current.schema, current.table, location)
 
 
-def register(catalog: Catalog, schema: str, table: str, location: str) -> None:
-    """Makes the catalog name a table with this metadata file. Raises ``TableAlreadyExistsError`` and, without the schema, ``NoSuchNamespaceError``."""
-    if isinstance(catalog, GlueCatalog):
-        catalog.register_table((schema, table), location)
-        return
+def register(catalog: Catalog, schema: str, table: str, location: str, *, like: Pointer | None = None) -> None:
+    """Makes the catalog name a table with this metadata file. Raises ``TableAlreadyExistsError`` and, without the schema, ``NoSuchNamespaceError``.
+
+    :param like: a table of the same columns; where the catalog keeps them beside the pointer, they are taken from there, which saves a reading.
+    """
     current_rights().check_catalog(catalog.name, "register a table in")
     current_rights().check_schema(schema, "register a table in")
+    if isinstance(catalog, GlueCatalog):
+        if like is None or like.entry is None:
+            catalog.register_table((schema, table), location)
+        else:
+            _create_in_glue(catalog, schema, table, location, like.entry)
+        return
     catalog.load_namespace_properties(schema)
     values = {"catalog": catalog.name, "schema": schema, "table": table, "location": location}
     columns = "catalog_name, table_namespace, table_name, metadata_location, iceberg_type"
@@ -225,9 +235,11 @@ def _swap(catalog: Catalog, current: Pointer, location: str, document: Document)
 
 
 def _swap_glue(catalog: GlueCatalog, current: Pointer, location: str) -> bool:
-    found = catalog.glue.get_table(DatabaseName=current.schema, Name=current.table)["Table"]
-    if found.get("Parameters", {}).get("metadata_location") != current.location or (current.lock and found.get("VersionId") != current.lock):
-        return False
+    found = current.entry if current.lock else None
+    if found is None:
+        found = catalog.glue.get_table(DatabaseName=current.schema, Name=current.table)["Table"]
+        if found.get("Parameters", {}).get("metadata_location") != current.location or (current.lock and found.get("VersionId") != current.lock):
+            return False
     asked: Any = {key: found[key] for key in _GLUE_INPUT if key in found}
     asked["Parameters"] = {**found["Parameters"], "metadata_location": location, "previous_metadata_location": current.location}
     try:
@@ -237,11 +249,23 @@ def _swap_glue(catalog: GlueCatalog, current: Pointer, location: str) -> bool:
     return True
 
 
+def _create_in_glue(catalog: GlueCatalog, schema: str, table: str, location: str, like: Mapping[str, Any]) -> None:
+    asked: Any = {key: like[key] for key in ("Description", "TableType", "StorageDescriptor") if key in like}
+    asked |= {"Name": table, "Parameters": {"table_type": "ICEBERG", "metadata_location": location}}
+    asked["StorageDescriptor"] = {**asked.get("StorageDescriptor", {}), "Location": location.rpartition("/metadata/")[0]}
+    try:
+        catalog.glue.create_table(DatabaseName=schema, TableInput=asked)
+    except catalog.glue.exceptions.AlreadyExistsException:
+        raise TableAlreadyExistsError(f"{schema}.{table}: there is a table or view of this name") from None
+    except catalog.glue.exceptions.EntityNotFoundException:
+        raise NoSuchNamespaceError(f"{schema}: the catalog {catalog.name} has no schema of this name") from None
+
+
 def _of_glue(schema: str, table: Any) -> Pointer | None:
     parameters = table.get("Parameters") or {}
     if str(parameters.get("table_type", "")).upper() != "ICEBERG" or "metadata_location" not in parameters:
         return None
-    return Pointer(schema, table["Name"], parameters["metadata_location"], str(table.get("VersionId", "")))
+    return Pointer(schema, table["Name"], parameters["metadata_location"], str(table.get("VersionId", "")), table)
 
 
 def _log(current: Pointer, old: Document) -> list[dict[str, Any]]:

@@ -6,6 +6,7 @@ sends the signal. It needs a namespace that allows `hostPID`, and is there only 
 
 from __future__ import annotations
 
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
@@ -25,7 +26,14 @@ for process in /proc/[0-9]*; do
   kill -"$2" "${process#/proc/}" && echo "${process#/proc/}"
 done
 """
-BY_NAME = 'pgrep -x "$1" | while read -r pid; do kill -"$2" "$pid" && echo "$pid"; done'
+# after the answer, which may come through the very program that is killed
+DELAY = 1
+BY_NAME = f"""
+for pid in $(pgrep -x "$1"); do
+  echo "$pid"
+  setsid sh -c "sleep {DELAY}; kill -$2 $pid" </dev/null >/dev/null 2>&1 &
+done
+"""
 
 
 class Node:
@@ -35,22 +43,30 @@ class Node:
         self._cluster = cluster
 
     def kill(self, pod: client.V1Pod, container: str, signal: str = "KILL") -> int:
-        """Sends a signal to the first process of a container; its pid on the node. Fails the test when it is not there."""
-        (status,) = [one for one in pod.status.container_statuses if one.name == container]
-        return self._signal(IN_CONTAINER, status.container_id.rpartition("/")[2], signal, f"{pod.metadata.name}/{container}")
+        """Sends a signal to the first process of a container; its pid on the node. A container that is just being started again is waited for."""
+        core = self._cluster.new_core()
+
+        def struck() -> int | None:
+            now = core.read_namespaced_pod(pod.metadata.name, pod.metadata.namespace)
+            (status,) = [one for one in now.status.container_statuses if one.name == container]
+            return self._signal(IN_CONTAINER, (status.container_id or "none").rpartition("/")[2], signal)
+
+        return int(self._cluster.wait_for(f"no process of {pod.metadata.name}/{container} on the node", struck, 60))
 
     def kill_program(self, name: str, signal: str = "KILL") -> int:
         """Sends a signal to a program of the node, for example ``kubelet``, which the node's own supervisor starts again."""
-        return self._signal(BY_NAME, name, signal, name)
+        pid = self._signal(BY_NAME, name, signal)
+        if pid is None:
+            pytest.fail(f"no process {name} on the node")
+        time.sleep(DELAY)
+        return pid
 
-    def _signal(self, script: str, of: str, signal: str, what: str) -> int:
+    def _signal(self, script: str, of: str, signal: str) -> int | None:
         # a client of its own: the stream replaces the way its client speaks
         call = self._cluster.new_core().connect_get_namespaced_pod_exec
-        answer = stream(call, POD, NAMESPACE, command=["sh", "-c", script, "sh", of, signal], stdout=True, stderr=True, stdin=False, tty=False)
+        answer = stream(call, POD, NAMESPACE, command=["sh", "-c", script, "sh", of, signal], stdout=True, stderr=False, stdin=False, tty=False)
         pids = [word for word in str(answer).split() if word.isdecimal()]
-        if not pids:
-            pytest.fail(f"no process of {what} on the node: {answer}")
-        return int(pids[0])
+        return int(pids[0]) if pids else None
 
 
 @contextmanager

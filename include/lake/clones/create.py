@@ -132,7 +132,7 @@ def _clone(lake: Lake, pull_request: int, order: _Order) -> Cloned:
     metadata = f"{location}/metadata/00000-{uuid.uuid4()}.metadata.json"
     lake.store.create(metadata, serialised(made, metadata))
     try:
-        register(lake.catalog, order.schema, order.source.table, metadata)
+        register(lake.catalog, order.schema, order.source.table, metadata, like=order.source)
     except TableAlreadyExistsError:  # somebody else was faster, or a view has the name
         lake.store.delete([metadata])
         return Cloned(order.name, Done.EXISTS, "made meanwhile")
