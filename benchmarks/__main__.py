@@ -23,6 +23,7 @@ WORKLOADS = {
     "P14": "benchmarks.p14_bson",
     "P15": "benchmarks.p15_clones",
     "P16": "benchmarks.p16_sweep",
+    "P17": "benchmarks.p17_fan_out",
     "P18": "benchmarks.p18_loop",
 }
 RESULTS = Path(__file__).parent / "results"
