@@ -53,7 +53,7 @@ helm-check: setup-dev manifest ## values against the official chart's schema, ou
 	@$(PYTHON) -m pytest tests/helm
 
 test-faults: setup-dev manifest ## the kill tests with all their rounds; takes long
-	@$(PYTHON) -m pytest tests/faults --fault-rounds 20
+	@$(PYTHON) -m pytest tests/faults --fault-rounds 20 --backfill-days 365
 
 lint: setup-dev manifest ## ruff, mypy, import rules
 	@$(VENV)/bin/ruff check .

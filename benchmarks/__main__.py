@@ -25,6 +25,7 @@ WORKLOADS = {
     "P14": "benchmarks.p14_bson",
     "P15": "benchmarks.p15_clones",
     "P16": "benchmarks.p16_sweep",
+    "P17": "benchmarks.p17_fan_out",
     "P18": "benchmarks.p18_loop",
 }
 NEEDS_CLUSTER = frozenset({"P3"})

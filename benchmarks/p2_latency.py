@@ -15,7 +15,7 @@ import httpx
 
 from benchmarks.options import Options
 from benchmarks.results import Case, Goal, Outcome, Series, seconds_text
-from benchmarks.stage import Timed, api_of, own_platform, remove, scratch, stamp, timed_run
+from benchmarks.stage import STOCK, Timed, api_of, own_platform, remove, scratch, stamp, timed_run
 from include.local.airflow_api import AirflowApi
 from include.local.platform import Platform
 
@@ -36,14 +36,6 @@ with DAG("one_task", schedule=None, catchup=False):
 
     nothing()
 '''
-STOCK = """# Airflow's defaults; without a user nobody could trigger anything, and examples would be parsed all the time
-[core]
-load_examples = False
-simple_auth_manager_users = admin:admin
-
-[api]
-host = 127.0.0.1
-"""
 
 
 def measure(options: Options) -> Outcome:

@@ -17,6 +17,15 @@ from include.local.airflow_api import TERMINAL, AirflowApi
 from include.local.paths import Paths
 from include.local.platform import Part, Platform, running_platform
 
+STOCK = """# Airflow's defaults; without a user nobody could trigger anything, and examples would be parsed all the time
+[core]
+load_examples = False
+simple_auth_manager_users = admin:admin
+
+[api]
+host = 127.0.0.1
+"""
+
 
 @dataclass(frozen=True)
 class Timed:

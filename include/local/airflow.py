@@ -78,8 +78,6 @@ class Airflow:
             "API__SECRET_KEY": self._paths.secret("api"),
             "API_AUTH__JWT_SECRET": self._paths.secret("jwt"),
             "DATABASE__SQL_ALCHEMY_CONN": postgres.dsn(DATABASE, driver="psycopg2"),
-            # a look costs 15 ms of processor time, 20 a second a fifth of a core: a cluster's scheduler has cores of its own, this one does not
-            "SCHEDULER__SCHEDULER_IDLE_SLEEP_TIME": "0.15",
             "LOGGING__BASE_LOG_FOLDER": str(home / "logs"),
             "LOGGING__DAG_PROCESSOR_CHILD_PROCESS_LOG_DIRECTORY": str(home / "logs" / "dag_processor"),
         }

@@ -4,16 +4,14 @@ from __future__ import annotations
 
 import os
 import re
-import signal
 import subprocess
 import sys
 import time
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from datetime import date, timedelta
 from pathlib import Path
 
-import psutil
 import pyarrow as pa
 import pytest
 from pyiceberg.catalog import Catalog
@@ -28,6 +26,7 @@ from include.local.data.openedx_logs import DayLogs, invented_roster, write_day
 from include.local.openedx import DEPLOYMENTS
 from include.local.paths import Paths
 from include.local.platform import Platform
+from tests.backfills import ask_for, kill, plain, states, wait_until
 
 DAG_ID, TABLE = "openedx__mitx__tracking_logs", "raw__mitx__openedx__tracking_logs"
 FIRST, DAYS, EVENTS = date(2026, 1, 15), 30, 240  # before the demo's days
@@ -41,11 +40,6 @@ def state(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
     folder = tmp_path_factory.mktemp("openedx") / "state"
     yield folder
     Platform(Paths(state=folder)).clean()
-
-
-def plain() -> dict[str, str]:
-    """This process's variables without those of its own platform."""
-    return {name: value for name, value in os.environ.items() if not name.startswith(("AIRFLOW", "TRINO", "PYICEBERG", "OL_", "PGPASSWORD"))}
 
 
 def demo(state: Path) -> str:
@@ -78,14 +72,14 @@ def test_thirty_days_of_logs_by_one_command(state: Path) -> None:
         written = {day: logs_of(platform, day) for day in (FIRST + timedelta(days=number) for number in range(DAYS))}
         api = AirflowApi(platform.airflow_url, *platform.airflow_login)
         api.wait_for_dags({DAG_ID}, 240)
-        ask_for(platform, FIRST, FIRST + timedelta(days=DAYS))
+        ask_for(platform, DAG_ID, FIRST, FIRST + timedelta(days=DAYS))
         catalog = open_catalog(current_environment(), platform.catalog_properties())
-        wait_until(lambda: len(partitions(catalog)) >= KILLED_AFTER)
-        kill_the_scheduler(platform)
+        wait_until(lambda: len(partitions(catalog)) >= KILLED_AFTER, PATIENCE)
+        kill(platform, "airflow-scheduler")  # with the tasks and jobs below it
         assert len(partitions(catalog)) < DAYS, "it was over before the kill"
         platform.start()
-        wait_until(lambda: states(api).get("success", 0) >= DAYS)
-        assert states(api) == {"success": DAYS}
+        wait_until(lambda: states(api, DAG_ID).get("success", 0) >= DAYS, PATIENCE)
+        assert states(api, DAG_ID) == {"success": DAYS}
         assert partitions(catalog) == {day: logs.events for day, logs in written.items()}
         assert doubled_events(catalog) == 0
     finally:
@@ -98,28 +92,6 @@ def logs_of(platform: Platform, day: date) -> DayLogs:
     for path in written.files:
         os.utime(path, (time.time() - 7200,) * 2)  # nobody writes them any more
     return written
-
-
-def ask_for(platform: Platform, first: date, end: date) -> None:
-    """The one command; ``end`` is the day after the last."""
-    command = [sys.executable, "-m", "airflow", "backfill", "create", "--dag-id", DAG_ID, "--from-date", str(first), "--to-date", str(end)]
-    done = subprocess.run(command, cwd=ROOT, env=plain() | platform.environment(), capture_output=True, text=True, check=False, timeout=300)
-    assert done.returncode == 0, done.stdout[-3000:] + done.stderr[-3000:]
-
-
-def kill_the_scheduler(platform: Platform) -> None:
-    """With the tasks and jobs below it, as when a machine goes."""
-    (scheduler,) = (psutil.Process(record.pid) for record in platform.processes.records() if record.name == "airflow-scheduler" and record.alive)
-    for process in [scheduler, *scheduler.children(recursive=True)]:
-        if process.is_running():
-            process.send_signal(signal.SIGKILL)
-    psutil.wait_procs([scheduler], timeout=10)
-
-
-def states(api: AirflowApi) -> dict[str, int]:
-    """How many of the backfill's runs are in each state."""
-    found = api.call("GET", f"/dags/{DAG_ID}/dagRuns", limit=100, run_type="backfill")["dag_runs"]
-    return {state: sum(run["state"] == state for run in found) for state in {run["state"] for run in found}}
 
 
 def loaded(catalog: Catalog) -> pa.Table:
@@ -141,10 +113,3 @@ def doubled_events(catalog: Catalog) -> int:
     """Rows beyond the first of one line of one file."""
     rows = loaded(catalog)
     return int(rows.num_rows - rows.group_by(rows.column_names).aggregate([]).num_rows)
-
-
-def wait_until(condition: Callable[[], bool]) -> None:
-    deadline = time.monotonic() + PATIENCE
-    while not condition():
-        assert time.monotonic() < deadline, f"not within {PATIENCE:.0f} s"
-        time.sleep(1)

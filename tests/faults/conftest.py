@@ -2,11 +2,12 @@ from __future__ import annotations
 
 import pytest
 
-ROUNDS = "--fault-rounds"
+ROUNDS, DAYS = "--fault-rounds", "--backfill-days"
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption(ROUNDS, type=int, default=None, help="kills of each kind (default: one or two; make test-faults: 20)")
+    parser.addoption(DAYS, type=int, default=None, help="days of the backfill that is killed (default: 12, with one kill; make test-faults: 365, with two)")
 
 
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:

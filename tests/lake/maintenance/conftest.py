@@ -14,12 +14,14 @@ import pytest
 from pyiceberg.catalog import Catalog
 from pyiceberg.table import Table
 
-from include.lake.catalog import ensure_table
+from include.config.environments import current_environment, lake_connection
+from include.lake.catalog import ensure_schema, ensure_table, open_catalog
 from include.lake.maintenance.model import Known, Outcome, Policy
 from include.lake.maintenance.run import Lake, Run, Work
-from include.lake.maintenance.statements import Action
+from include.lake.maintenance.statements import Action, TrinoEngine
 from include.lake.names import TableRef
 from include.lake.objects import ObjectStore, store_of
+from include.local.platform import Platform
 from tests.lake.conftest import ROWS, root_of
 from tests.lake.forms import FORMS, catalog_of
 
@@ -77,6 +79,17 @@ def night(lake_of: Catalog) -> Iterator[Night]:
     yield Night(lake_of, schema)
     for table in lake_of.list_tables(schema):
         lake_of.drop_table(table)
+
+
+@pytest.fixture
+def trino_night(lake: Platform) -> Iterator[Night]:
+    """A schema of its own in the platform's lake, with a real engine."""
+    catalog, name = open_catalog(current_environment()), f"tests_{secrets.token_hex(4)}"
+    ensure_schema(catalog, name)
+    yield Night(catalog, name, engine=TrinoEngine(lake_connection))  # type: ignore[arg-type]
+    for table in catalog.list_tables(name):
+        catalog.drop_table(table)
+    catalog.drop_namespace(name)
 
 
 @pytest.fixture

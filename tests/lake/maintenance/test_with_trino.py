@@ -2,20 +2,15 @@
 
 from __future__ import annotations
 
-import secrets
-import threading
 from collections.abc import Iterator
 from dataclasses import replace
-from datetime import UTC, datetime, timedelta
+from datetime import timedelta
 
 import pytest
 import trino
-from pyiceberg.catalog import Catalog
 from trino.dbapi import Connection
 
-from include.config.environments import current_environment, lake_connection
-from include.lake.catalog import ensure_schema, ensure_table, open_catalog
-from include.lake.maintenance.run import Lake, Work
+from include.lake.catalog import ensure_table
 from include.lake.maintenance.statements import Action, TrinoEngine
 from include.lake.names import TableRef
 from include.lake.rights import ForbiddenError
@@ -27,20 +22,10 @@ from .conftest import LATER, POLICY, Night, content, rows
 pytestmark = pytest.mark.lake
 
 
-@pytest.fixture(scope="module")
-def shared(lake: Platform) -> Catalog:
-    return open_catalog(current_environment())
-
-
 @pytest.fixture
-def night(shared: Catalog) -> Iterator[Night]:
-    """A schema of its own with a real engine."""
-    name = f"tests_{secrets.token_hex(4)}"
-    ensure_schema(shared, name)
-    yield Night(shared, name, engine=TrinoEngine(lake_connection))  # type: ignore[arg-type]
-    for table in shared.list_tables(name):
-        shared.drop_table(table)
-    shared.drop_namespace(name)
+def night(trino_night: Night) -> Night:
+    """Not that of the other modules, which run over each form of a lake without an engine."""
+    return trino_night
 
 
 @pytest.fixture
@@ -110,60 +95,6 @@ def test_a_replaced_table_keeps_its_history_apart(night: Night, connection: Conn
         ask(connection, f"CREATE OR REPLACE TABLE {ref.sql} AS SELECT {number} AS id")
     night.one("replaced")
     assert ask(connection, f"SELECT id FROM {ref.sql}") == [[2]]
-
-
-def test_readers_and_writers_beside_maintenance(night: Night, connection: Connection) -> None:
-    """A reader holds a retained snapshot, Trino and pyiceberg write, maintenance runs again and again."""
-    ref = TableRef(CATALOG, night.schema, "busy")
-    table = ensure_table(night.catalog, ref, ROWS)
-    for number in range(5):
-        table.append(rows(number))
-    held = table.metadata.current_snapshot_id
-    stop, failures, read = threading.Event(), [], []
-
-    def guarded(work) -> None:
-        try:
-            work()
-        except Exception as error:  # noqa: BLE001 - judged at the end
-            failures.append(error)
-
-    def reader() -> None:
-        while not stop.is_set():
-            assert content(table, held) == list(range(5))
-            read.append(1)
-
-    def by_pyiceberg() -> None:
-        for number in range(100, 115):
-            for _ in range(20):
-                try:
-                    night.catalog.load_table(ref.identifier).append(rows(number))
-                    break
-                except Exception as error:
-                    if "Commit" not in type(error).__name__:
-                        raise
-
-    def by_trino() -> None:
-        for number in range(200, 208):
-            ask(connection, f"INSERT INTO {ref.sql} VALUES ({number}, 0, 'trino')")
-
-    threads = [threading.Thread(target=guarded, args=[work]) for work in (reader, by_pyiceberg, by_trino)]
-    for thread in threads:
-        thread.start()
-    lake = Lake(night.catalog, night.engine, "ol_warehouse")
-    policy = replace(POLICY, retention=timedelta(seconds=60), orphan_age=timedelta(seconds=41), small_files=6)
-    runs = 0
-    while any(thread.is_alive() for thread in threads[1:]) or runs < 3:
-        # by the run's clock snapshots end after 27 s, and what is 8 s old is past the orphan age: longer than any write here takes
-        tables = lake.tables([night.schema])
-        found = lake.maintain(tables, [Work(one, policy) for one in tables[night.schema]], {}, datetime.now(UTC) + timedelta(seconds=33))
-        assert not [one.error for one in found.outcomes if one.error and "BusyTable" not in one.error and "Conflict" not in one.error]
-        runs += 1
-    stop.set()
-    for thread in threads:
-        thread.join(60)
-    assert failures == []
-    assert read
-    assert content(night.catalog.load_table(ref.identifier)) == [*range(5), *range(100, 115), *range(200, 208)]
 
 
 def test_statements_ask_for_rights_first() -> None:
