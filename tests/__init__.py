@@ -4,6 +4,7 @@ import atexit
 import os
 import shutil
 import signal
+import sys
 import tempfile
 from pathlib import Path
 
@@ -18,6 +19,11 @@ if "AIRFLOW_HOME" not in os.environ:
     os.environ["AIRFLOW_HOME"] = tempfile.mkdtemp(prefix="ol-airflow-")
     os.environ["AIRFLOW_CONFIG"] = str(Path(__file__).resolve().parents[1] / "airflow.cfg")
     atexit.register(shutil.rmtree, os.environ["AIRFLOW_HOME"], ignore_errors=True)
+
+# What these settings name lies there; pytest knows it, a benchmark that uses parts of these tests does not.
+PLUGINS = str(Path(__file__).resolve().parents[1] / "plugins")
+if PLUGINS not in sys.path:
+    sys.path.insert(0, PLUGINS)
 
 # A shell starts its background jobs deaf to Ctrl-C, and what they start inherits that: the programs under test must hear it.
 signal.signal(signal.SIGINT, signal.default_int_handler)
