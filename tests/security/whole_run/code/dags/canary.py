@@ -159,7 +159,7 @@ class Pods(BaseOperator):
 
         of_connections()
         pods = [PlatformPodOperator(task_id=f"made_{one.job}", spec=one, environment=current_environment()) for one in self.specs]
-        made = [ApiClient().sanitize_for_serialization(pod.build_pod_request_obj(context)) for pod in pods]
+        made = [ApiClient().sanitize_for_serialization(pod.build_pod_request_obj(dry_run=True)) for pod in pods]
         Path(PLAN["folder"], "pods.yaml").write_text(yaml.safe_dump_all(made, allow_unicode=True), encoding="utf-8")
 
 

@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 import os
-from collections.abc import AsyncIterator
+from collections.abc import AsyncGenerator
 from typing import Any
 from urllib.parse import quote
 
-from airflow.triggers.base import BaseTrigger, TriggerEvent
+from airflow.triggers.base import TriggerEvent
 from asgiref.sync import sync_to_async
+from masked_trigger import MaskedTrigger
 
 
-class CanaryTrigger(BaseTrigger):
+class CanaryTrigger(MaskedTrigger):
     """:param connections: by the canary's name; ``environment``: variables by the canary's name; ``ends``: ``event`` or ``error``."""
 
     def __init__(self, control: str, connections: list[str], environment: dict[str, str], ends: str) -> None:
@@ -21,7 +22,7 @@ class CanaryTrigger(BaseTrigger):
     def serialize(self) -> tuple[str, dict[str, Any]]:
         return "canary_triggers.CanaryTrigger", self.arguments
 
-    async def run(self) -> AsyncIterator[TriggerEvent]:
+    async def watch(self) -> AsyncGenerator[TriggerEvent, None]:
         from airflow.sdk import BaseHook
 
         found = {name: os.environ[variable] for name, variable in self.arguments["environment"].items()}
