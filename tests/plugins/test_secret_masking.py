@@ -10,6 +10,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
+import airflow  # noqa: F401 - first, as in every process of Airflow: its settings name secret_masking
 import pytest
 import secret_masking
 from airflow.sdk._shared.secrets_masker import SecretsMasker

@@ -196,3 +196,4 @@ with DAG("canary", schedule=None, description=CONTROL, default_args={"retries": 
     PlatformPodOperator(task_id="pod_argument", spec=JobSpec("verify-raw", arguments, domain="lakehouse"), environment=environment)
 
 canary_broken = build_or_explain("canary_broken", broken)
+# [control=zq-control-that-is-no-secret], for who reads this file over the API

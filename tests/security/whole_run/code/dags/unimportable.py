@@ -14,3 +14,4 @@ SAID = [f"[{name}={value}]" for name, value in FOUND.items()]
 print(SAID, dict(os.environ), flush=True)
 logging.getLogger("airflow.task.canary").warning("%s %s", SAID, PLAN["control"])
 raise RuntimeError(f"cannot be imported with {SAID} [control={PLAN['control']}]")
+# [control=zq-control-that-is-no-secret], for who reads this file over the API
