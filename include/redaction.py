@@ -30,7 +30,9 @@ def forms(secret: str) -> Iterator[str]:
     """
     yield secret
     yield from (quote(secret), quote(secret, safe=""), quote_plus(secret))
-    yield from (json.dumps(secret)[1:-1], json.dumps(secret, ensure_ascii=False)[1:-1], repr(secret)[1:-1], secret.replace("'", "''"))
+    once = [one for plain in (secret, secret.replace("'", "''")) for one in (plain, *_quoted(plain))]
+    yield from once
+    yield from (two for one in once for two in _quoted(one))  # a text of JSON in another, or in a list that is printed
     for before in range(3):  # base64 of a text that holds the secret depends on where in three bytes it begins
         encoded = base64.b64encode(b"\0" * before + secret.encode()).rstrip(b"=").decode()
         inside = encoded[(0, 2, 3)[before] : len(encoded) - (1 if (before + len(secret.encode())) % 3 else 0)]
@@ -39,6 +41,11 @@ def forms(secret: str) -> Iterator[str]:
     lines = secret.split("\n")
     if len(lines) > 1:
         yield from (line.strip() for line in lines if len(line.strip()) >= _LINE and not line.startswith("-----"))
+
+
+def _quoted(text: str) -> tuple[str, ...]:
+    """As JSON and Python write it in quotes; the last one where double quotes stand beside it."""
+    return json.dumps(text)[1:-1], json.dumps(text, ensure_ascii=False)[1:-1], repr(text)[1:-1], repr("'\"" + text)[4:-1]
 
 
 def register(secrets: Iterable[str]) -> None:

@@ -3,18 +3,19 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncGenerator
 from typing import Any
 
-from airflow.triggers.base import BaseTrigger, TriggerEvent
+from airflow.triggers.base import TriggerEvent
 from asgiref.sync import sync_to_async
+from masked_trigger import MaskedTrigger
 
 ACTIVE = frozenset({"pending", "queued", "running", "incomplete"})
 CANCEL_PAUSES = (1.0, 2.0, 4.0, 8.0)  # seconds after each attempt to cancel
 PERMANENT = frozenset({400, 403, 404, 405, 410, 422})
 
 
-class AirbyteJobTrigger(BaseTrigger):
+class AirbyteJobTrigger(MaskedTrigger):
     """Fires when a job has come to its end, whatever the end: the task judges it, with the code it uses everywhere.
 
     Errors of the API are waited out for as long as they last, except those that no waiting mends (an unknown job, say).
@@ -30,7 +31,7 @@ class AirbyteJobTrigger(BaseTrigger):
         """Class path and arguments."""
         return "airbyte_triggers.AirbyteJobTrigger", {"conn_id": self.conn_id, "job_id": self.job_id, "poll_seconds": self.poll_seconds}
 
-    async def run(self) -> AsyncIterator[TriggerEvent]:
+    async def watch(self) -> AsyncGenerator[TriggerEvent, None]:
         """Yields one event: ``{"job_id", "status"}``, or ``{"job_id", "error"}`` for an error that stays."""
         while True:
             # not at once: an event that comes before the scheduler has read the end of the worker that deferred is taken for the end of the next one,

@@ -9,13 +9,14 @@ from __future__ import annotations
 import asyncio
 import json
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncGenerator, Awaitable, Callable
 from dataclasses import dataclass
 from typing import Any, TypeVar
 
 import fsspec
-from airflow.triggers.base import BaseTrigger, TaskFailedEvent, TaskSkippedEvent, TaskSuccessEvent, TriggerEvent
+from airflow.triggers.base import TaskFailedEvent, TaskSkippedEvent, TaskSuccessEvent, TriggerEvent
 from asgiref.sync import sync_to_async
+from masked_trigger import MaskedTrigger
 
 POLL_SECONDS = 0.5
 ASK_BUILD_EVERY = 15.0
@@ -75,7 +76,7 @@ def _read(url: str) -> bytes | None:
     return data
 
 
-class ModelsTrigger(BaseTrigger):
+class ModelsTrigger(MaskedTrigger):
     """Ends its task when the build is done with the task's models; hands a cleared task to a worker, to build them again.
 
     On the first try the document speaks for itself. On a later one it may be that of the earlier build, so the build task's state
@@ -92,7 +93,7 @@ class ModelsTrigger(BaseTrigger):
         """Class path and arguments."""
         return "model_triggers.ModelsTrigger", {"models": self.models, "progress": self.progress, "build_task_id": self.build_task_id}
 
-    async def run(self) -> AsyncIterator[TriggerEvent]:
+    async def watch(self) -> AsyncGenerator[TriggerEvent, None]:
         """Yields one event: the task's end, or a plain event for a rebuild."""
         cleared = bool(self.task_instance and self.task_instance.try_number > 1)
         if cleared and await self._build_done(known_for=0.0):

@@ -3,19 +3,20 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncGenerator
 from typing import Any
 
 import aiohttp
-from airflow.triggers.base import BaseTrigger, TriggerEvent
+from airflow.triggers.base import TriggerEvent
 from asgiref.sync import sync_to_async
+from masked_trigger import MaskedTrigger
 
 ENDED = frozenset({"Succeeded", "Failed", "Canceled"})
 PERMANENT = frozenset({400, 403, 404, 405, 410, 422})
 TIMEOUT = aiohttp.ClientTimeout(total=60, sock_connect=10)
 
 
-class ExportTrigger(BaseTrigger):
+class ExportTrigger(MaskedTrigger):
     """Fires when Studio calls the export ended, or refuses the question for good; the job that follows finds out how and says so.
 
     Anything else (a server that is away, a token that has expired, too many requests) is waited out; the task's own time-out ends it.
@@ -38,7 +39,7 @@ class ExportTrigger(BaseTrigger):
         names = ("connection_id", "lms", "token_type", "url", "poll_seconds")
         return "openedx_triggers.ExportTrigger", {name: getattr(self, name) for name in names}
 
-    async def run(self) -> AsyncIterator[TriggerEvent]:
+    async def watch(self) -> AsyncGenerator[TriggerEvent, None]:
         """Yields one event: ``{"state": …}`` in Studio's words, or ``HTTP <status>`` for an answer that no waiting changes."""
         token = ""
         async with aiohttp.ClientSession(timeout=TIMEOUT) as session:

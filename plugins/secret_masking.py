@@ -4,8 +4,11 @@ Airflow masks registered values, in logs and rendered fields, as they are. Here 
 
 - the forms in which texts bring a secret (``[logging] secret_mask_adapter = secret_masking.forms``): percent-encoded in a URL, escaped in JSON,
   doubled quotes in SQL, base64, single lines of a key;
-- what the environment of a task's process holds in confidence: the supervisor of a task begins with an empty masker, and a task of
+- what the environment of a process holds in confidence: the supervisor of a task begins with an empty masker, and a task of
   LocalExecutor inherits the scheduler's keys and the metadata database's address;
+- that what components print is read by whoever may read their logs: the scheduler repeats every line of a task of LocalExecutor, the triggerer
+  those of triggers (``masked_trigger`` keeps events and errors of triggers);
+- that the stack trace of a DAG file is shown;
 - that an XCom is read by whoever may see the DAG (``[core] xcom_backend``): registered values are taken out of it.
 
 The names and forms are those of ``include/config/confidential.py`` and ``include/redaction.py``, which jobs use; a test keeps both alike. Plugins
@@ -17,6 +20,7 @@ from __future__ import annotations
 import base64
 import contextlib
 import json
+import logging
 import os
 import re
 from collections.abc import Iterator, Mapping
@@ -38,7 +42,9 @@ def forms(secret: str) -> Iterator[str]:
     """The texts that give a secret away."""
     yield secret
     yield from (quote(secret), quote(secret, safe=""), quote_plus(secret))
-    yield from (json.dumps(secret)[1:-1], json.dumps(secret, ensure_ascii=False)[1:-1], repr(secret)[1:-1], secret.replace("'", "''"))
+    once = [one for plain in (secret, secret.replace("'", "''")) for one in (plain, *_quoted(plain))]
+    yield from once
+    yield from (two for one in once for two in _quoted(one))  # a text of JSON in another, or in a list that is printed
     for before in range(3):
         encoded = base64.b64encode(b"\0" * before + secret.encode()).rstrip(b"=").decode()
         inside = encoded[(0, 2, 3)[before] : len(encoded) - (1 if (before + len(secret.encode())) % 3 else 0)]
@@ -47,6 +53,11 @@ def forms(secret: str) -> Iterator[str]:
     lines = secret.split("\n")
     if len(lines) > 1:
         yield from (line.strip() for line in lines if len(line.strip()) >= _LINE and not line.startswith("-----"))
+
+
+def _quoted(text: str) -> tuple[str, ...]:
+    """As JSON and Python write it in quotes; the last one where double quotes stand beside it."""
+    return json.dumps(text)[1:-1], json.dumps(text, ensure_ascii=False)[1:-1], repr(text)[1:-1], repr("'\"" + text)[4:-1]
 
 
 def confidential(environ: Mapping[str, str]) -> tuple[str, ...]:
@@ -90,15 +101,75 @@ def _in_url(value: str) -> set[str]:
     return set()
 
 
-# --- tasks ---------------------------------------------------------------------------------------------------------------------------
+# --- processes -----------------------------------------------------------------------------------------------------------------------
+
+
+@hookimpl
+def on_starting(component: Any) -> None:
+    """Registers the environment's secrets: in a task's process before its DAG file is read, in a component before it does anything.
+
+    ``component`` is a ``Job`` in scheduler, DAG processor and triggerer, which forward what tasks, DAG files and triggers print.
+    """
+    _register()
+    if hasattr(component, "job_type"):
+        mask_own_log()
+        mask_import_errors()
 
 
 @hookimpl
 def on_task_instance_running() -> None:
-    """Registers the environment's secrets before a task's code runs. One message to the supervisor, which writes the log."""
+    """For tasks that no supervisor starts (``airflow dags test``)."""
+    _register()
+
+
+def _register() -> None:
+    """In a task's process: one message to the supervisor, which writes the log."""
     from airflow.sdk.log import mask_secret
 
     mask_secret(list(confidential(os.environ)))
+
+
+class _MaskedLine:
+    """The last processor of a log: what it makes of an event, tracebacks included, without registered secrets."""
+
+    def __init__(self, render: Any) -> None:
+        self._render = render
+
+    def __call__(self, logger: Any, method: str, event: Any) -> Any:
+        from airflow.sdk._shared.secrets_masker import redact
+
+        line = self._render(logger, method, event)
+        return str(redact(line.decode())).encode() if isinstance(line, bytes) else redact(line)
+
+
+def mask_own_log() -> None:
+    """Masks what this component writes to its own output: Airflow does so for tasks and worker pods only.
+
+    Called before anything is logged by loggers that would keep another list of processors.
+    """
+    import structlog
+
+    formatters = [handler.formatter for handler in logging.getLogger().handlers]
+    for processors in (structlog.get_config()["processors"], *(getattr(formatter, "processors", None) for formatter in formatters)):
+        if isinstance(processors, list) and not isinstance(processors[-1], _MaskedLine):
+            processors[-1] = _MaskedLine(processors[-1])
+
+
+def mask_import_errors() -> None:
+    """Masks stack traces of DAG files on their way into the metadata database: Airflow shows them as they are to whoever may see the DAG."""
+    from airflow.models.errors import ParseImportError
+    from sqlalchemy import Text, TypeDecorator
+
+    class Masked(TypeDecorator[str]):
+        impl = Text
+        cache_ok = True
+
+        def process_bind_param(self, value: str | None, dialect: Any) -> str | None:
+            from airflow.sdk._shared.secrets_masker import redact
+
+            return None if value is None else str(redact(value))
+
+    ParseImportError.__table__.c.stacktrace.type = Masked()
 
 
 class SecretMasking(AirflowPlugin):

@@ -2,17 +2,25 @@
 
 from __future__ import annotations
 
+import os
+import subprocess
+import sys
+from collections.abc import Callable
 from datetime import UTC, datetime
+from pathlib import Path
 from typing import Any
 
+import airflow  # noqa: F401 - first, as in every process of Airflow: its settings name secret_masking
 import pytest
 import secret_masking
 from airflow.sdk._shared.secrets_masker import SecretsMasker
 from airflow.sdk.bases.xcom import BaseXCom
+from airflow.sdk.execution_time.task_runner import TaskRunnerMarker
 from secret_masking import MaskedXCom, confidential, forms, masked
 
 from include import redaction
 from include.config import confidential as of_jobs
+from include.config.files import ROOT
 
 SECRET = "Zq8-p@ss/w:rd"
 
@@ -50,10 +58,58 @@ def test_jobs_and_airflow_know_the_same_names() -> None:
     assert secret_masking._WORDS == of_jobs._WORDS
 
 
-def test_a_tasks_environment_is_registered(masker: SecretsMasker, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize("begin", [secret_masking.on_task_instance_running, lambda: secret_masking.on_starting(TaskRunnerMarker())])
+def test_a_tasks_environment_is_registered(begin: Callable[[], None], masker: SecretsMasker, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("SOME_PASSWORD", "Zq8-of-the-environment")
-    secret_masking.on_task_instance_running()
+    begin()
     assert masker.redact("Zq8-of-the-environment") == "***"
+
+
+COMPONENT = """
+import json, logging, sys
+import structlog
+from airflow import settings
+from airflow._shared.logging import configure_logging
+from airflow.models.errors import ParseImportError
+from airflow.sdk.log import mask_secret
+from sqlalchemy import create_engine, insert, text, update
+import secret_masking
+
+class Job:
+    job_type = "SchedulerJob"
+
+configure_logging(json_output=sys.argv[1] == "json", cache_logger_on_first_use=True)
+early = structlog.get_logger("early").bind(a=1)
+for _ in range(2):
+    secret_masking.on_starting(Job())
+mask_secret("Zq8-told-later")
+for log in (early, structlog.get_logger("late"), logging.getLogger("airflow.stdlib")):
+    try:
+        raise ValueError("no Zq8-of-the-environment")
+    except ValueError:
+        log.exception("control Zq8-told-later")
+engine = create_engine("sqlite://")
+ParseImportError.__table__.create(engine)
+with engine.begin() as connection:
+    connection.execute(insert(ParseImportError).values(filename="a", stacktrace="raised Zq8-told-later"))
+    connection.execute(insert(ParseImportError).values(filename="b", stacktrace=None))
+    connection.execute(update(ParseImportError).where(ParseImportError.filename == "b").values(stacktrace="again Zq8-of-the-environment"))
+    rows = connection.execute(text("SELECT stacktrace FROM import_error ORDER BY filename")).scalars().all()
+print(json.dumps(rows))
+"""
+
+
+@pytest.mark.parametrize("written", ["json", "console"])
+def test_a_component_keeps_secrets_out_of_its_own_log_and_of_import_errors(written: str, tmp_path: Path) -> None:
+    environ = {**os.environ, "PYTHONPATH": str(ROOT / "plugins"), "SOME_PASSWORD": "Zq8-of-the-environment", "AIRFLOW_HOME": str(tmp_path)}
+    environ |= {"AIRFLOW_CONFIG": str(ROOT / "airflow.cfg")}
+    done = subprocess.run([sys.executable, "-c", COMPONENT, written], cwd=tmp_path, env=environ, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr[-3000:]
+    told = done.stdout + done.stderr
+    assert told.count("control ***") == 3, told
+    assert told.count("no ***") >= 3, told
+    assert '["raised ***", "again ***"]' in done.stdout
+    assert "Zq8" not in told
 
 
 @pytest.mark.parametrize(
