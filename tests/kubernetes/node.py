@@ -80,7 +80,8 @@ def node(cluster: Cluster, image_tag: str) -> Iterator[Node]:
         "command": ["sleep", "infinity"],
         "securityContext": {"runAsUser": 0, "runAsGroup": 0, "capabilities": {"add": ["KILL"]}},
     }
-    spec: dict[str, Any] = {"hostPID": True, "automountServiceAccountToken": False, "terminationGracePeriodSeconds": 0, "containers": [container]}
+    spec: dict[str, Any] = {"hostPID": True, "priorityClassName": "ol-critical", "automountServiceAccountToken": False, "terminationGracePeriodSeconds": 0}
+    spec["containers"] = [container]
     pod = {"apiVersion": "v1", "kind": "Pod", "metadata": {"name": POD, "namespace": NAMESPACE}, "spec": spec}
     cluster.remove_namespaces((NAMESPACE,))
     cluster.apply([space])

@@ -34,6 +34,7 @@ def postgres(image: str, password: str) -> list[dict[str, Any]]:
     }
     pod = {
         "automountServiceAccountToken": False,
+        "priorityClassName": "ol-critical",  # or a job's pod would take its place when the node is full
         "securityContext": {"runAsNonRoot": True, "runAsUser": 65534, "runAsGroup": 65534, "fsGroup": 65534, "seccompProfile": {"type": "RuntimeDefault"}},
         "containers": [container],
         "volumes": [{"name": "data", "emptyDir": {}}, {"name": "tmp", "emptyDir": {}}],
