@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import json
+import re
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -33,7 +34,6 @@ PUSHED = {
     "api_assets": EVERYTHING,
     "api_import_errors": IMPORTED,
     "api_others": set(ENVIRONMENT),  # the DAG that could not be built
-    "ui": set(ENVIRONMENT),
     "database": EVERYTHING,
     "database_xcom": EVERYTHING,
     "database_events": EVERYTHING,
@@ -46,6 +46,7 @@ PUSHED = {
     "api_event_logs": set(),
     "api_config": set(),
     "api_dag_sources": set(),
+    "ui": set(),
     "html": set(),
     "pods": set(),
 }
@@ -77,7 +78,7 @@ def wait_until(what: str, condition: Callable[[], object]) -> None:
 def run_everything(platform: Platform, api: AirflowApi) -> dict[str, str]:
     """Both DAGs, to their ends and to the callback after them; the states of all tasks."""
     for dag in ("canary", "canary_broken"):
-        api.call("POST", f"/dags/{dag}/dagRuns", json={"dag_run_id": RUN, "logical_date": None})
+        api.call("POST", f"/dags/{dag}/dagRuns", json={"dag_run_id": RUN, "logical_date": "2026-02-01T00:00:00Z"})  # the UI's calendar fails on runs without
     runs = [f"/dags/{dag}/dagRuns/{RUN}" for dag in ("canary", "canary_broken")]
     wait_until("both runs end", lambda: all(api.call("GET", run)["state"] in TERMINAL for run in runs))
     wait_until("the callback", lambda: "[called back]" in files(platform.paths.state, "*.log"))
@@ -148,7 +149,8 @@ def test_every_sink_is_judged(evidence: Evidence) -> None:
 
 
 def test_a_secret_as_an_argument_is_refused_before_anybody_can_read_it(evidence: Evidence) -> None:
-    assert evidence.sinks["task_logs"].count("verify-raw: argument 2 holds a secret") >= 2
+    refused = set(re.findall(r"verify-raw: argument (\d+) holds a secret", evidence.sinks["task_logs"]))
+    assert len(refused) == 2, "the job's second as a process, the one after python's own in a pod"
 
 
 @pytest.mark.parametrize("sink", PUSHED)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.resources
 import itertools
 import json
 import re
@@ -13,6 +14,7 @@ from typing import Any
 
 import httpx
 import psycopg
+import yaml
 from psycopg import sql
 
 from include.local.platform import Platform
@@ -23,6 +25,8 @@ ABSENT = ("asset_alias_id", "backfill_id", "key")
 """Parameters of routes to what a run does not make; the answer is 404."""
 LEFT_OUT = frozenset({"/api/v2/auth/login", "/api/v2/auth/logout"})
 """They show nothing, and the second would take the token back."""
+UI_ROUTES = importlib.resources.files("airflow.api_fastapi.core_api.openapi") / "_private_ui.yaml"
+"""The server does not describe those that only the UI asks."""
 PAGES = ("/", "/dags/canary", "/connections", "/dags/canary/runs/whole-run/tasks/connections")
 REQUIRED = {"dag_id": "canary", "interval": "1", "start_date": "2020-01-01T00:00:00Z", "partition_key": "p"}
 ALWAYS = {"limit": "100", "full_content": "true"}
@@ -53,7 +57,7 @@ class Reader:
         self.http.headers["Authorization"] = f"Bearer {token}"
 
     def sinks(self) -> dict[str, str]:
-        """Each sink's text: all answers to all GET routes of the server's own description, with all parameters that the run has."""
+        """Each sink's text: all answers to all GET routes of Airflow's own descriptions, with all parameters that the run has."""
         known = self.known()
         with ThreadPoolExecutor(3) as pool:
             answers = list(pool.map(self.answer, self.requests(known)))
@@ -98,7 +102,7 @@ class Reader:
 
     def requests(self, known: dict[str, list[str]]) -> Iterator[tuple[str, str, dict[str, str]]]:
         """Route, path and query of everything that can be asked."""
-        routes = self.http.get("/openapi.json").json()["paths"]
+        routes = self.http.get("/openapi.json").json()["paths"] | yaml.safe_load(UI_ROUTES.read_text(encoding="utf-8"))["paths"]
         for route, methods in sorted(routes.items()):
             if "get" not in methods or route in LEFT_OUT:
                 continue
