@@ -29,7 +29,7 @@ HEALTH = {"scheduler": "scheduler", "dag-processor": "dag_processor", "triggerer
 """What is killed → the component whose next heartbeat shows that it works again."""
 KINDS = (*HEALTH, "api-server", "kubelet", "job")
 BESIDE_SCHEDULER = ("beside_", "deferred_")  # tasks of LocalExecutor: they die with the scheduler
-BUSY = frozenset({"running", "queued"})
+BEGUN = frozenset({"running", "queued", "scheduled", "restarting", "up_for_retry"})  # the last three: found dead already, not yet running again
 BOUND = 240.0
 pytestmark = [pytest.mark.kubernetes, pytest.mark.timeout(3600)]
 
@@ -52,6 +52,8 @@ class Killer:
 
     def __init__(self, airflow: AirflowCluster, node: Node, found: Round, seen: Seen, *, whole_pods: bool) -> None:
         self._airflow, self._node, self._found, self._seen, self._whole_pods = airflow, node, found, seen, whole_pods
+        self._restarts = airflow.restarts("scheduler")
+        self._beside: set[str] = set()
 
     def kill(self, what: str) -> None:
         """Notes what it cost."""
@@ -60,7 +62,7 @@ class Killer:
         pod = cluster.wait_for(f"no job works for the kill of {what}", self._working_job, BOUND)
         if self._airflow.state(DAG_ID, found.run_id) == "running":
             found.while_running.append(what)
-        before, restarts = self._beside_scheduler(), self._airflow.restarts("scheduler")
+        self.note_the_schedulers_end()
         if what == "job":
             self._node.kill(pod, "base")
             found.lost.add(pod.metadata.labels["task_id"])
@@ -76,8 +78,14 @@ class Killer:
         works = self._sign_of_life(what, pod)
         cluster.wait_for(f"{what} does not work again", works, BOUND)
         found.recovery[what] = time.monotonic() - begun
-        if what == "scheduler" or self._airflow.restarts("scheduler") != restarts:  # it ends itself when it loses its database for too long
-            found.lost |= before | self._beside_scheduler()
+        self.note_the_schedulers_end(surely=what == "scheduler")
+
+    def note_the_schedulers_end(self, *, surely: bool = False) -> None:
+        """Notes what ran beside the scheduler as lost, when it has ended since the last look: a database that it loses under a statement ends it, too."""
+        beside, restarts = self._beside_scheduler(), self._airflow.restarts("scheduler")
+        if surely or restarts != self._restarts:
+            self._found.lost |= self._beside | beside
+        self._beside, self._restarts = beside, restarts
 
     def _working_job(self) -> Any:
         for pod in self._airflow.cluster.pods(f"dag_id={DAG_ID}"):
@@ -88,7 +96,7 @@ class Killer:
 
     def _beside_scheduler(self) -> set[str]:
         tasks = self._airflow.cluster.wait_for("the API server does not tell the run's tasks", self._tasks, BOUND)
-        return {task.task_id for task in tasks if task.state in BUSY and task.task_id.startswith(BESIDE_SCHEDULER)}
+        return {task.task_id for task in tasks if task.state in BEGUN and task.task_id.startswith(BESIDE_SCHEDULER)}
 
     def _tasks(self) -> list[Task] | None:
         try:
@@ -137,6 +145,7 @@ def rounds(airflow_cluster: AirflowCluster, rows: Table, cluster_node: Node, req
             for what in kinds:
                 killer.kill(what)
             one.tasks = airflow_cluster.finished(DAG_ID, one.run_id, 1200)
+            killer.note_the_schedulers_end()
         one.pods = [pod for pod in seen.pods.values() if pod.spec.containers[0].args and one.run_id in " ".join(pod.spec.containers[0].args)]
         found.append(one)
         airflow_cluster.wait_until_ready()
