@@ -32,6 +32,9 @@ class Nothing(JobSpec):
 
 environment = current_environment()
 nothing = Nothing("nothing", (), domain="lakehouse", profile=Profile.XS, secrets=())
+# made outside of any DAG, which would take it for a task of its own
+TEMPLATE = PlatformPodOperator(spec=nothing, environment=environment, task_id="template")
+DEMANDED: dict[str, Any] = {name: getattr(TEMPLATE, name) for name in ("security_context", "container_security_context", "container_resources")}
 
 
 def ours(task_id: str) -> BaseOperator:
@@ -41,18 +44,16 @@ def ours(task_id: str) -> BaseOperator:
 
 def stock(task_id: str) -> BaseOperator:
     """The same pod from the provider's operator: only what the namespace demands of a pod is said."""
-    ours = PlatformPodOperator(spec=nothing, environment=environment, task_id="not_run")
-    demanded: dict[str, Any] = {name: getattr(ours, name) for name in ("security_context", "container_security_context", "container_resources")}
     return KubernetesPodOperator(
         task_id=task_id,
         name="nothing",
-        namespace=ours.namespace,
-        image=ours.image,
-        cmds=ours.cmds,
+        namespace=TEMPLATE.namespace,
+        image=TEMPLATE.image,
+        cmds=TEMPLATE.cmds,
         arguments=["-c", SCRIPT, "/dev/null"],
-        service_account_name=ours.service_account_name,
+        service_account_name=TEMPLATE.service_account_name,
         automount_service_account_token=False,
-        **demanded,
+        **DEMANDED,
     )
 
 
