@@ -137,3 +137,15 @@ def installed(cluster: Cluster, documents: list[dict[str, Any]]) -> Iterator[Non
         yield
     finally:
         cluster.delete(documents)
+
+
+@contextmanager
+def room_for(cluster: Cluster, pods: int) -> Iterator[None]:
+    """A quota under which so many pods fit into the jobs' namespace, until the block ends."""
+    (quota,) = cluster.core.list_namespaced_resource_quota(NAMESPACE).items
+    name, before = quota.metadata.name, quota.spec.hard
+    cluster.core.patch_namespaced_resource_quota(name, NAMESPACE, {"spec": {"hard": {**before, "pods": str(pods)}}})
+    try:
+        yield
+    finally:
+        cluster.core.patch_namespaced_resource_quota(name, NAMESPACE, {"spec": {"hard": before}})

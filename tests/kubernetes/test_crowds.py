@@ -17,7 +17,7 @@ from include.local.airflow_api import Task
 from include.pods.operator import NAMESPACE
 from tests.helm.charts import platform_values
 from tests.kubernetes.airflow_cluster import AirflowCluster
-from tests.kubernetes.test_faults import room_for
+from tests.kubernetes.cluster import room_for
 from tests.kubernetes.watching import Seen, watched
 
 FEW, MANY = 8, 64  # of dags/crowd.py

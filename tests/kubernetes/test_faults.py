@@ -7,8 +7,7 @@ from __future__ import annotations
 
 import time
 from collections import Counter
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
@@ -18,7 +17,7 @@ from pyiceberg.table import Table
 
 from include.pods.operator import NAMESPACE
 from tests.kubernetes.airflow_cluster import AirflowCluster
-from tests.kubernetes.cluster import Cluster
+from tests.kubernetes.cluster import room_for
 from tests.kubernetes.node import Node
 from tests.kubernetes.watching import Seen, watched
 
@@ -105,18 +104,6 @@ def test_only_what_was_killed_was_tried_again(ended: dict[str, Ended]) -> None:
 
 
 # --- more pods than there is room for -------------------------------------------------------------
-
-
-@contextmanager
-def room_for(cluster: Cluster, pods: int) -> Iterator[None]:
-    """A quota under which so many pods fit into the jobs' namespace, until the block ends."""
-    (quota,) = cluster.core.list_namespaced_resource_quota(NAMESPACE).items
-    name, before = quota.metadata.name, quota.spec.hard
-    cluster.core.patch_namespaced_resource_quota(name, NAMESPACE, {"spec": {"hard": {**before, "pods": str(pods)}}})
-    try:
-        yield
-    finally:
-        cluster.core.patch_namespaced_resource_quota(name, NAMESPACE, {"spec": {"hard": before}})
 
 
 @pytest.fixture(scope="module")
