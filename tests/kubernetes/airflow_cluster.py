@@ -274,6 +274,11 @@ class AirflowCluster:
     def _deploy(self, release: Release) -> None:
         self.cluster.apply(release.objects())
         self.wait_until_ready()
+        # those of before have a while to end, in which the scheduler among them waits for its tasks: what starts now is for the new ones
+        self.cluster.wait_for("pods of the version before are still there", lambda: not self._leaving(), READY_SECONDS)
+
+    def _leaving(self) -> list[client.V1Pod]:
+        return [pod for pod in self.cluster.pods(namespace=RELEASE_NAMESPACE) if pod.metadata.deletion_timestamp is not None]
 
 
 # --- making it -----------------------------------------------------------------------------------

@@ -104,7 +104,8 @@ class Cluster:
     def _is_ready(self, namespace: str, name: str) -> bool:
         found = self._apps.read_namespaced_deployment(name, namespace)
         seen = found.status.observed_generation == found.metadata.generation
-        return bool(seen and found.status.ready_replicas == found.spec.replicas and found.status.updated_replicas == found.spec.replicas)
+        counts = (found.status.replicas, found.status.updated_replicas, found.status.ready_replicas)
+        return bool(seen and set(counts) == {found.spec.replicas})  # the first counts those of an older version too
 
     def troubles(self, namespace: str) -> str:
         """What a namespace's unready pods and their containers say: for the message of a failed test."""

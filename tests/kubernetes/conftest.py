@@ -11,6 +11,7 @@ from pyiceberg.table import Table
 from include.lake.catalog import ensure_table, open_catalog
 from include.lake.names import TableRef
 from include.local.airflow_api import AirflowApi
+from include.local.data.generate import generate
 from include.local.platform import Platform
 from include.pods.operator import NAMESPACE
 from tests.kubernetes.addresses import ObjectStore, Trino
@@ -19,6 +20,7 @@ from tests.kubernetes.cluster import Cluster
 from tests.kubernetes.node import Node, node
 from tests.kubernetes.session import place_for_pods, running_sources, the_cluster, the_image_tag, what_is_given
 
+SCALE, SEED = 0.02, 7  # of the rows in the application databases
 TOLD = pytest.StashKey[list[str]]()
 
 
@@ -61,6 +63,13 @@ def sources(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Platform]:
     with running_sources(tmp_path_factory.mktemp("sources")) as platform:
         yield platform
         platform.check()
+
+
+@pytest.fixture(scope="session")
+def filled_sources(sources: Platform) -> Platform:
+    """The same, with a first day's rows in the application databases."""
+    generate(sources.postgres_dsn, scale=SCALE, seed=SEED, day=0)
+    return sources
 
 
 @pytest.fixture(scope="session")

@@ -13,7 +13,6 @@ from include.config.environments import current_environment
 from include.config.load import load_units_strictly
 from include.lake.manifest import load_warehouse
 from include.local.airflow_api import TERMINAL, Run, Task
-from include.local.data.generate import generate
 from include.local.platform import Platform
 from include.local.summary import REPORTS, Lake, differences
 from include.pods.operator import NAMESPACE
@@ -21,7 +20,6 @@ from tests.helm.charts import RELEASE_NAMESPACE
 from tests.kubernetes.airflow_cluster import AirflowCluster
 from tests.kubernetes.watching import Seen, watched
 
-SCALE, SEED = 0.02, 7
 SECONDS = 1200.0
 WAREHOUSE = "warehouse"
 pytestmark = [pytest.mark.kubernetes, pytest.mark.timeout(1800)]
@@ -38,8 +36,7 @@ class Lane:
 
 
 @pytest.fixture(scope="module")
-def lane(airflow_cluster: AirflowCluster, sources: Platform) -> Lane:
-    generate(sources.postgres_dsn, scale=SCALE, seed=SEED, day=0)
+def lane(airflow_cluster: AirflowCluster, filled_sources: Platform) -> Lane:
     api, core = airflow_cluster.api, airflow_cluster.cluster.new_core
     connections = [unit.dag_id for unit in load_units_strictly("airbyte", current_environment())]
     dag_ids = {*connections, WAREHOUSE}
