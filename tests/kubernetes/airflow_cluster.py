@@ -308,6 +308,7 @@ def running_airflow(cluster: Cluster, given: Given, folder: Path, over: Values |
         cluster.wait_for_job(RELEASE_NAMESPACE, hook["metadata"]["name"], READY_SECONDS)
         wait_until_ready(cluster)
         api = AirflowApi(f"http://127.0.0.1:{forwards[0].port}", "admin", _password(cluster))
+        api.call("GET", "/version")  # logs in: each pod of the API server has a password of its own, and its tokens outlive it
         found = AirflowCluster(cluster, given, release, api, f"postgresql://airflow:{password}@127.0.0.1:{forwards[1].port}/airflow?connect_timeout=10")
         yield found
     finally:
