@@ -42,7 +42,7 @@ status: ## what runs
 
 # the kills under the whole lane take several demos each: make test-faults
 test: lint ## lint, types, import rules and all tests
-	@$(PYTHON) -m pytest --ignore tests/faults/test_lane_kills.py --ignore tests/helm --ignore tests/kubernetes
+	@$(PYTHON) -m pytest -n 2 --dist loadfile --no-loadscope-reorder --ignore tests/faults/test_lane_kills.py --ignore tests/helm --ignore tests/kubernetes
 
 # takes addresses alone, from variables: docs/howto/test-on-kubernetes.md lists them
 test-kubernetes: setup-dev manifest helm-check ## the tests on a real cluster: make test-kubernetes KUBECONFIG=… OL_IMAGE_TAG=…
