@@ -9,6 +9,7 @@ from __future__ import annotations
 import contextlib
 import os
 import shutil
+import time
 from collections.abc import Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -28,6 +29,8 @@ AT_A_TIME = 1000
 """Keys of one ``DeleteObjects`` request."""
 IN_FLIGHT = 16
 ATTEMPTS = 8
+ABANDONED = 86_400.0
+"""Seconds after which a part of a file that nobody writes to any more is what a dead writer left, and so a file like others."""
 _GONE = {"NoSuchKey", "404", "NotFound"}
 
 
@@ -80,7 +83,7 @@ class LocalStore:
         self.root = Path(root)
 
     def list(self, prefix: str) -> Iterator[StoredObject]:
-        """See :class:`ObjectStore`. A file that is removed meanwhile is left out; parts of files that are being written are not objects yet."""
+        """See :class:`ObjectStore`. A file that is removed meanwhile is left out; a part of a file that is being written is no object, until it is abandoned."""
         folder = local_path(self.root, prefix.rstrip("/"))
         waiting = [folder]
         while waiting:
@@ -92,10 +95,12 @@ class LocalStore:
                 if entry.is_dir(follow_symlinks=False):
                     waiting.append(Path(entry.path))
                     continue
-                if entry.name.startswith(".") and entry.name.endswith((".part", ".crc")):
+                if entry.name.startswith(".") and entry.name.endswith(".crc"):
                     continue
                 with contextlib.suppress(FileNotFoundError):
                     status = entry.stat(follow_symlinks=False)
+                    if entry.name.startswith(".") and entry.name.endswith(".part") and time.time() - status.st_mtime < ABANDONED:
+                        continue
                     yield StoredObject(self._location(entry.path), status.st_size, datetime.fromtimestamp(status.st_mtime, UTC))
 
     def read(self, location: str) -> bytes:

@@ -5,6 +5,7 @@ An object is never changed, and goes when it has had its time. To lose one costs
 
 from __future__ import annotations
 
+import contextlib
 import gzip
 import hashlib
 from collections.abc import Mapping
@@ -29,6 +30,7 @@ class Night:
 
 
 _NIGHT = TypeAdapter(Night)
+_PART = ".part"
 
 
 @dataclass(frozen=True)
@@ -64,17 +66,26 @@ class Nights:
         url = self.url(night.run_key)
         files, path = fsspec.core.url_to_fs(url)
         files.makedirs(path.rpartition("/")[0], exist_ok=True)
-        partial = f"{path}.part" if files.protocol in {"file", ("file", "local")} else path
-        files.pipe_file(partial, gzip.compress(_NIGHT.dump_json(night), 6, mtime=0))
-        if partial != path:
-            files.mv(partial, path)
+        data = gzip.compress(_NIGHT.dump_json(night), 6, mtime=0)
+        if files.protocol not in {"file", ("file", "local")}:
+            files.pipe_file(path, data)
+            return url
+        partial = f"{path}{_PART}"
+        try:
+            files.pipe_file(partial, data)
+        except OSError:
+            with contextlib.suppress(OSError):
+                files.rm_file(partial)
+            raise
+        files.mv(partial, path)
         return url
 
     def forget(self, before: datetime, keep: str) -> int:
         """Removes the group's objects that were written before; never the one at the address ``keep``, which the next run goes on from. How many went."""
         files, root = fsspec.core.url_to_fs(f"{self.prefix.rstrip('/')}/{self.group}")
         _, kept = fsspec.core.url_to_fs(keep)
-        old = [path for path in files.find(root) if path.endswith(".json.gz") and path != kept and files.modified(path) < before]
+        ours = [path for path in files.find(root) if path.removesuffix(_PART).endswith(".json.gz") and path != kept]
+        old = [path for path in ours if files.modified(path) < before]
         for path in old:
             files.rm_file(path)
         return len(old)
