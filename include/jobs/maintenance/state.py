@@ -11,12 +11,14 @@ import hashlib
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
+from pathlib import Path
 
 import fsspec
 from pydantic import TypeAdapter, ValidationError
 
 from include.contract import PermanentError
 from include.lake.maintenance.model import Known, Outcome
+from include.lake.storage import telling
 
 
 @dataclass(frozen=True)
@@ -71,12 +73,13 @@ class Nights:
             files.pipe_file(path, data)
             return url
         partial = f"{path}{_PART}"
-        try:
-            files.pipe_file(partial, data)
-        except OSError:
-            with contextlib.suppress(OSError):
-                files.rm_file(partial)
-            raise
+        with telling(url, Path(path)):
+            try:
+                files.pipe_file(partial, data)
+            except OSError:
+                with contextlib.suppress(OSError):
+                    files.rm_file(partial)
+                raise
         files.mv(partial, path)
         return url
 

@@ -33,7 +33,7 @@ KILLS, AWAY = "--maintenance-kills", "--store-away-seconds"
 
 def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption(KILLS, type=int, default=None, help="kills of the maintenance job at random moments of its life (default: 6)")
-    parser.addoption(AWAY, type=float, default=None, help="seconds for which a store answers 503 to maintenance, clones and writes (default: 10; the issue: 60)")
+    parser.addoption(AWAY, type=float, default=None, help="seconds for which a store answers 503 in the midst of work (default: 10; the issue: 60)")
 
 
 @dataclass

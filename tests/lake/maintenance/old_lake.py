@@ -140,9 +140,7 @@ class OldLake:
     def quarantined(self) -> dict[str, int]:
         """The sizes of all files in quarantine, by where they were."""
         day_folders = (self.root / "warehouse" / FOLDER).glob("*")
-        return {
-            f"warehouse/{path.relative_to(day)}": path.stat().st_size for day in day_folders for path in day.rglob("*") if path.is_file()
-        }
+        return {f"warehouse/{path.relative_to(day)}": path.stat().st_size for day in day_folders for path in day.rglob("*") if path.is_file()}
 
     def reachable(self) -> set[str]:
         """What all tables' metadata name, as pyiceberg reads it, not as maintenance does."""

@@ -8,7 +8,6 @@ import time
 from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass
-from pathlib import Path
 
 import pytest
 
@@ -117,4 +116,4 @@ def finish(lake: OldLake, straight: Straight, built: dict[str, int], told: str) 
         assert lake.seen() == straight.after, told
     assert set(lake.files()) == lake.reachable(), told
     assert kinds(lake) == straight.kinds, told
-    assert not [path for path in lake.work.rglob("*.part")], told
+    assert not list(lake.work.rglob("*.part")), told
