@@ -135,9 +135,13 @@ class _AtomicFile(RawFile):
         """All of ``data``: a raw file may accept less than it was given."""
         view = memoryview(data).cast("B")
         rest = view
-        with telling(self._location, self._final):
-            while rest:
-                rest = rest[super().write(rest) :]
+        try:
+            with telling(self._location, self._final):
+                while rest:
+                    rest = rest[super().write(rest) :]
+        except BaseException:
+            self._failed = True  # whoever writes may close the file before the error reaches the end of the ``with`` block
+            raise
         return len(view)
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:

@@ -9,7 +9,7 @@ import shutil
 import subprocess
 import sys
 import time
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -150,6 +150,11 @@ class OldLake:
         """Changes of a run so far: files taken away and metadata files written. Cheap, to be asked again and again while a run works."""
         taken = sum(len(names) for _, _, names in os.walk(self.root / "warehouse" / FOLDER))
         return taken + sum(1 for path in self.root.glob("warehouse/*/*/metadata/*.metadata.json") if path.stat().st_mtime > self.began)
+
+
+def dsn_of(variables: Mapping[str, str]) -> str:
+    """The catalog's PostgreSQL, as psycopg takes it, from the variables that name it for pyiceberg."""
+    return next(value for name, value in variables.items() if name.endswith("__URI")).replace("+psycopg2", "")
 
 
 def age(paths: Iterable[Path], days: int = DAYS) -> None:

@@ -15,7 +15,7 @@ from include.local.platform import Platform
 from tests.own_lake import new_lake, variables
 
 from .conftest import KILLS
-from .old_lake import OldLake, Seen, age
+from .old_lake import OldLake, Seen, age, dsn_of
 
 DEFAULT = 6
 KILLED = -9
@@ -37,7 +37,7 @@ def old_lake(postgres: Platform, tmp_path_factory: pytest.TempPathFactory) -> It
     folder = tmp_path_factory.mktemp("old")
     found = new_lake(postgres, folder / "lake")
     with variables(found):
-        lake = OldLake(folder / "lake", folder / "work", next(value for name, value in found.items() if name.endswith("URI")).replace("+psycopg2", ""))
+        lake = OldLake(folder / "lake", folder / "work", dsn_of(found))
         lake.build()
         yield lake
 
