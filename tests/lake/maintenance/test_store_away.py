@@ -11,6 +11,7 @@ from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
 from dataclasses import dataclass
+from pathlib import Path
 
 import pytest
 from pyiceberg.catalog import Catalog
@@ -18,7 +19,7 @@ from pyiceberg.table import Table
 
 from include.config.environments import current_environment
 from include.config.vocabulary import Layer
-from include.contract import TransientError
+from include.contract import TRANSIENT_EXIT, TransientError
 from include.lake.catalog import ensure_schema, ensure_table, open_catalog
 from include.lake.clones.create import create_clone
 from include.lake.clones.drop import plan_clone_drop, remove
@@ -29,10 +30,11 @@ from include.lake.names import TableRef
 from include.lake.objects import S3Store, s3_client, store_of
 from include.lake.storage import StoreError
 from include.lake.writes import append_once, merge, overwrite_partition
+from tests.jobs.maintenance.test_maintain_tables import job
 from tests.lake.away import Proxy, away
 from tests.lake.conftest import ROWS
 from tests.lake.test_glue import moto
-from tests.own_lake import process_in
+from tests.own_lake import process_in, variables
 
 from .conftest import AWAY, LATER, Night, content, rows
 
@@ -246,3 +248,22 @@ def test_a_store_that_stays_away_is_named(store: Store, monkeypatch: pytest.Monk
         ):
             with pytest.raises(StoreError, match=rf"s3://lake.*the store {proxy.address}"):
                 asked()
+
+
+def test_the_job_names_the_store_and_says_that_another_try_may_help(
+    store: Store, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr("include.lake.objects.RETRIES", {"total_max_attempts": 1})
+    store.table(current_environment().schema_for(Layer.RAW), "of_the_job", 1)
+    flags = ("--group", "raw", "--state", str(tmp_path / "state"), "--run-key", "night")
+    prefix = f"PYICEBERG_CATALOG__{store.catalog.name.upper()}__"
+    with away(store.properties["s3.endpoint"]) as proxy:
+        found = {**store.properties, "s3.endpoint": proxy.address}
+        with variables({prefix + name.upper().replace(".", "__").replace("-", "_"): value for name, value in found.items()}):
+            proxy.go_away(600)
+            code, result = job(tmp_path, "maintain-tables", *flags)
+            assert (code, result) == (TRANSIENT_EXIT, {})
+            assert f"transient failure: s3://lake/warehouse/ol_warehouse_qa_raw: the store {proxy.address}: " in capsys.readouterr().out
+            proxy.go_away(0)
+            code, result = job(tmp_path, "maintain-tables", *flags)
+    assert (code, result["facts"]["totals"]["failed"]) == (0, 0)
