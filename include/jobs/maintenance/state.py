@@ -8,7 +8,7 @@ from __future__ import annotations
 import contextlib
 import gzip
 import hashlib
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
 from pathlib import Path
@@ -18,7 +18,7 @@ from pydantic import TypeAdapter, ValidationError
 
 from include.contract import PermanentError
 from include.lake.maintenance.model import Known, Outcome
-from include.lake.storage import telling
+from include.lake.storage import StoreError, telling
 
 
 @dataclass(frozen=True)
@@ -52,7 +52,8 @@ class Nights:
             return {}
         files, path = fsspec.core.url_to_fs(url)
         try:
-            data = files.cat_file(path)
+            with _naming(url):
+                data = files.cat_file(path)
         except FileNotFoundError:
             return {}
         try:
@@ -67,13 +68,14 @@ class Nights:
         """Keeps a run; its address."""
         url = self.url(night.run_key)
         files, path = fsspec.core.url_to_fs(url)
-        files.makedirs(path.rpartition("/")[0], exist_ok=True)
         data = gzip.compress(_NIGHT.dump_json(night), 6, mtime=0)
         if files.protocol not in {"file", ("file", "local")}:
-            files.pipe_file(path, data)
+            with _naming(url):
+                files.pipe_file(path, data)
             return url
         partial = f"{path}{_PART}"
         with telling(url, Path(path)):
+            files.makedirs(path.rpartition("/")[0], exist_ok=True)
             try:
                 files.pipe_file(partial, data)
             except OSError:
@@ -87,11 +89,23 @@ class Nights:
         """Removes the group's objects that were written before; never the one at the address ``keep``, which the next run goes on from. How many went."""
         files, root = fsspec.core.url_to_fs(f"{self.prefix.rstrip('/')}/{self.group}")
         _, kept = fsspec.core.url_to_fs(keep)
-        ours = [path for path in files.find(root) if path.removesuffix(_PART).endswith(".json.gz") and path != kept]
-        old = [path for path in ours if files.modified(path) < before]
-        for path in old:
-            files.rm_file(path)
+        with _naming(f"{self.prefix.rstrip('/')}/{self.group}"):
+            ours = [path for path in files.find(root) if path.removesuffix(_PART).endswith(".json.gz") and path != kept]
+            old = [path for path in ours if files.modified(path) < before]
+            for path in old:
+                files.rm_file(path)
         return len(old)
+
+
+@contextlib.contextmanager
+def _naming(url: str) -> Iterator[None]:
+    """Says of which object a store's error is: fsspec's own errors do not."""
+    try:
+        yield
+    except (FileNotFoundError, StoreError):
+        raise
+    except OSError as error:
+        raise StoreError(f"{url}: the store of the state: {error}") from error
 
 
 def totals(outcomes: tuple[Outcome, ...]) -> dict[str, int]:

@@ -16,10 +16,13 @@ from pathlib import Path
 import pytest
 from pyiceberg.catalog import Catalog
 from pyiceberg.table import Table
+from s3fs import S3FileSystem
 
 from include.config.environments import current_environment
 from include.config.vocabulary import Layer
 from include.contract import TRANSIENT_EXIT, TransientError
+from include.jobs.maintenance.state import Night as StateOfANight
+from include.jobs.maintenance.state import Nights as State
 from include.lake.catalog import ensure_schema, ensure_table, open_catalog
 from include.lake.clones.create import create_clone
 from include.lake.clones.drop import plan_clone_drop, remove
@@ -197,7 +200,6 @@ def undisturbed(store: Store, case: Case) -> int:
     """How many requests it takes."""
     with away(store.properties["s3.endpoint"]) as proxy:
         case.work(store.by(proxy))
-        case.check()
         assert proxy.refused == 0
         return proxy.passed
 
@@ -267,3 +269,20 @@ def test_the_job_names_the_store_and_says_that_another_try_may_help(
             proxy.go_away(0)
             code, result = job(tmp_path, "maintain-tables", *flags)
     assert (code, result["facts"]["totals"]["failed"]) == (0, 0)
+
+
+def test_the_state_s_store_is_named_as_well(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(S3FileSystem, "retries", 1)
+    with away(store.properties["s3.endpoint"]) as proxy:
+        found = {"AWS_ENDPOINT_URL": proxy.address, "AWS_ACCESS_KEY_ID": "test", "AWS_SECRET_ACCESS_KEY": "test", "AWS_MAX_ATTEMPTS": "1"}
+        with variables(found):
+            S3FileSystem.clear_instance_cache()
+            nights = State("s3://lake/state", "raw")
+            url = nights.write(StateOfANight("raw", "night"))
+            proxy.go_away(600)
+            for asked in (lambda: nights.known(url), lambda: nights.write(StateOfANight("raw", "night")), lambda: nights.forget(LATER, keep="")):
+                with pytest.raises(StoreError, match=r"s3://lake/state/raw.*the store of the state: "):
+                    asked()
+            proxy.go_away(0)
+            assert nights.known(url) == {}
+            S3FileSystem.clear_instance_cache()
