@@ -149,7 +149,15 @@ class OldLake:
     def changes(self) -> int:
         """Changes of a run so far: files taken away and metadata files written. Cheap, to be asked again and again while a run works."""
         taken = sum(len(names) for _, _, names in os.walk(self.root / "warehouse" / FOLDER))
-        return taken + sum(1 for path in self.root.glob("warehouse/*/*/metadata/*.metadata.json") if path.stat().st_mtime > self.began)
+        return taken + sum(1 for path in self.root.glob("warehouse/*/*/metadata/*.metadata.json") if _modified(path) > self.began)
+
+
+def _modified(path: Path) -> float:
+    """When a file was written; 0 for one that a run has just taken away."""
+    try:
+        return path.stat().st_mtime
+    except FileNotFoundError:
+        return 0.0
 
 
 def dsn_of(variables: Mapping[str, str]) -> str:
