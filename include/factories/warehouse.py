@@ -3,7 +3,8 @@
 Models with a tag that names a DAG (``warehouse_engagement``) are built by that one, their staging models included, and by no other.
 
 ``granularity: model`` lets Cosmos render a task per model from the manifest, with the project's own dependencies; ``area`` makes one
-task per subject area. A run with ``{"select": "model+"}`` builds any selection; tasks outside it are skipped.
+task per subject area. A run with ``{"select": "model+"}`` builds any selection; tasks outside it are skipped. With ``min_date`` and ``max_date``
+the facts of events in it write all of these days again.
 """
 
 from __future__ import annotations
@@ -27,10 +28,13 @@ from include.policies import LAKE_POOL, dag_settings
 
 BUILD = "build"
 STAGING = "config.schema:staging"
+DAY = r"^([0-9]{4}-[0-9]{2}-[0-9]{2})?$"
+RANGE = ("--min-date", "{{ params.min_date }}", "--max-date", "{{ params.max_date }}")
 TRIAGE = (
     "A model's task is red: its log names the failing model or test and the first error; clear it to build that model again.",
     "`build` is red: dbt could not run or the lake stayed away; clear it, and the run goes on where it stopped.",
-    'To build any selection, trigger the DAG with `{"select": "dim_user+"}` (dbt\'s own selectors).',
+    'To build any selection, trigger the DAG with `{"select": "dim_user+"}` (dbt\'s own selectors); to write days of events again, with `min_date` and '
+    "`max_date` as well.",
 )
 
 
@@ -44,8 +48,12 @@ def build_warehouse_dag(unit: WarehouseUnit, environment: EnvironmentSettings, w
     progress = progress_url(environment, unit.id)
     layers = [layer for layer in Layer if layer in {model.layer for model in models}]
     settings = dag_settings(environment, "warehouse", unit.owner, unit.tier, layers, description=unit.description, triage=TRIAGE)
-    select = Param("", type="string", description=f"dbt selectors, separated by blanks; empty builds everything {part.described}")
-    with DAG(unit.id, schedule=_schedule(unit, environment, warehouse), **settings, params={"select": select}) as dag:
+    params = {
+        "select": Param("", type="string", description=f"dbt selectors, separated by blanks; empty builds everything {part.described}"),
+        "min_date": Param("", type="string", pattern=DAY, description="with max_date: facts of events write all of these days again; 2026-03-01"),
+        "max_date": Param("", type="string", pattern=DAY, description="the last of these days; 2026-03-31"),
+    }
+    with DAG(unit.id, schedule=_schedule(unit, environment, warehouse), **settings, params=params) as dag:
         job_task(
             _build_job(environment, unit.id, part, progress),
             environment,
@@ -109,6 +117,7 @@ def _build_job(environment: EnvironmentSettings, dag_id: str, part: _Part, progr
     everything = f"params.select or '{' '.join(part.select)}'" if part.select else "params.select"
     arguments = (
         *("--select", f"{{{{ {everything} }}}}"),
+        *RANGE,
         *("--exclude", f"{{{{ '' if params.select else '{' '.join(part.exclude)}' }}}}" if part.exclude else ""),
         *("--progress", progress),
         *("--run-key", "{{ run_id }}"),
@@ -138,7 +147,7 @@ class _Tasks:
         own = f"{self.environment.work}/progress/{self.dag_id}/{{{{ run_id }}}}/{{{{ ti.task_id }}}}-{{{{ ti.try_number }}}}.json"
         rebuild = JobSpec(
             "dbt-build",
-            ("--select", names, "--progress", own, "--run-key", "{{ run_id }}-{{ ti.task_id }}-{{ ti.try_number }}"),
+            ("--select", names, *RANGE, "--progress", own, "--run-key", "{{ run_id }}-{{ ti.task_id }}-{{ ti.try_number }}"),
             domain="dbt",
             profile=Profile.M,
             image="dbt",

@@ -19,8 +19,8 @@ from include.config.environments import secret_values
 from include.config.errors import ConfigError
 from include.lake.clones.names import CloneError
 from include.lake.metadata import PointerMovedError
-from include.lake.objects import StoreError
 from include.lake.rights import ForbiddenError
+from include.lake.storage import StoreError
 from include.redaction import redact, register
 
 NOUNS = {"clone": "include.lake.commands.clone", "schema": "include.lake.commands.schema"}

@@ -8,7 +8,9 @@ from __future__ import annotations
 
 import contextlib
 import os
+import secrets
 import shutil
+import time
 from collections.abc import Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -18,21 +20,18 @@ from typing import Any, Protocol, runtime_checkable
 
 import boto3
 from botocore.config import Config
-from botocore.exceptions import ClientError
+from botocore.exceptions import BotoCoreError, ClientError
 from pyiceberg.catalog import Catalog
 
 from include.lake.rights import current_rights
-from include.lake.storage import ROOT_PROPERTY, SCHEME, LocalOutput, local_path
+from include.lake.storage import RETRIES, ROOT_PROPERTY, SCHEME, LocalOutput, StoreError, local_path, telling
 
 AT_A_TIME = 1000
 """Keys of one ``DeleteObjects`` request."""
 IN_FLIGHT = 16
-ATTEMPTS = 8
+ABANDONED = 86_400.0
+"""Seconds after which a part of a file that nobody writes to any more is what a dead writer left, and so a file like others."""
 _GONE = {"NoSuchKey", "404", "NotFound"}
-
-
-class StoreError(OSError):
-    """The store refused a part of what it was asked; the message names the first objects and its reasons."""
 
 
 @dataclass(frozen=True)
@@ -80,7 +79,7 @@ class LocalStore:
         self.root = Path(root)
 
     def list(self, prefix: str) -> Iterator[StoredObject]:
-        """See :class:`ObjectStore`. A file that is removed meanwhile is left out; parts of files that are being written are not objects yet."""
+        """See :class:`ObjectStore`. What is removed meanwhile is left out. A part of a file that is being written is none until it is abandoned."""
         folder = local_path(self.root, prefix.rstrip("/"))
         waiting = [folder]
         while waiting:
@@ -92,10 +91,12 @@ class LocalStore:
                 if entry.is_dir(follow_symlinks=False):
                     waiting.append(Path(entry.path))
                     continue
-                if entry.name.startswith(".") and entry.name.endswith((".part", ".crc")):
+                if entry.name.startswith(".") and entry.name.endswith(".crc"):
                     continue
                 with contextlib.suppress(FileNotFoundError):
                     status = entry.stat(follow_symlinks=False)
+                    if entry.name.startswith(".") and entry.name.endswith(".part") and time.time() - status.st_mtime < ABANDONED:
+                        continue
                     yield StoredObject(self._location(entry.path), status.st_size, datetime.fromtimestamp(status.st_mtime, UTC))
 
     def read(self, location: str) -> bytes:
@@ -128,23 +129,33 @@ class LocalStore:
         """See :class:`ObjectStore`."""
         current_rights().check_location(target)
         path = local_path(self.root, target)
-        path.parent.mkdir(parents=True, exist_ok=True)
-        shutil.copy2(local_path(self.root, source), path)
+        part = path.with_name(f".{path.name}.{os.getpid()}-{secrets.token_hex(4)}.part")
+        with telling(target, path):
+            path.parent.mkdir(parents=True, exist_ok=True)
+            try:
+                shutil.copy2(local_path(self.root, source), part)
+                part.replace(path)
+            finally:
+                part.unlink(missing_ok=True)
 
     def move(self, source: str, target: str) -> None:
         """See :class:`ObjectStore`: one rename."""
         current_rights().check_location(source, "delete")
         current_rights().check_location(target)
         path = local_path(self.root, target)
-        path.parent.mkdir(parents=True, exist_ok=True)
-        local_path(self.root, source).rename(path)
+        with telling(target, path):
+            path.parent.mkdir(parents=True, exist_ok=True)
+            local_path(self.root, source).rename(path)
 
     def _location(self, path: str) -> str:
         return f"{SCHEME}/{os.path.relpath(path, self.root)}"
 
 
 class S3Store:
-    """Buckets of S3 or of what speaks its protocol. ``client`` is boto3's, whose own retries answer 503 and ``SlowDown``."""
+    """Buckets of S3 or of what speaks its protocol. ``client`` is boto3's, whose own retries answer 503 and ``SlowDown``.
+
+    Whoever still does not answer is told of as a :class:`StoreError` that names the store.
+    """
 
     def __init__(self, client: Any) -> None:
         self.client = client
@@ -152,32 +163,40 @@ class S3Store:
     def list(self, prefix: str) -> Iterator[StoredObject]:
         """See :class:`ObjectStore`: one request for a thousand objects."""
         bucket, key = _key(f"{prefix.rstrip('/')}/")
-        for page in self.client.get_paginator("list_objects_v2").paginate(Bucket=bucket, Prefix=key):
+        pages = iter(self.client.get_paginator("list_objects_v2").paginate(Bucket=bucket, Prefix=key))
+        while True:
+            with self.naming(prefix):
+                page = next(pages, None)
+            if page is None:
+                return
             for entry in page.get("Contents", ()):
                 yield StoredObject(f"s3://{bucket}/{entry['Key']}", entry["Size"], entry["LastModified"])
 
     def read(self, location: str) -> bytes:
         """See :class:`ObjectStore`."""
         bucket, key = _key(location)
-        with _naming(location):
+        with self.naming(location):
             return bytes(self.client.get_object(Bucket=bucket, Key=key)["Body"].read())
 
     def create(self, location: str, data: bytes) -> None:
         """See :class:`ObjectStore`: the store itself refuses a second object of that name."""
         current_rights().check_location(location)
         bucket, key = _key(location)
-        try:
-            self.client.put_object(Bucket=bucket, Key=key, Body=data, IfNoneMatch="*")
-        except ClientError as error:
-            if error.response["Error"]["Code"] in {"PreconditionFailed", "412"}:
-                raise FileExistsError(17, os.strerror(17), location) from None
-            raise
+        with self.naming(location):
+            try:
+                self.client.put_object(Bucket=bucket, Key=key, Body=data, IfNoneMatch="*")
+            except ClientError as error:
+                if error.response["Error"]["Code"] not in {"PreconditionFailed", "412"}:
+                    raise
+                repeated = error.response["ResponseMetadata"].get("RetryAttempts", 0) > 0
+                if not (repeated and self.read(location) == data):  # an answer that was lost: what is there is what was sent
+                    raise FileExistsError(17, os.strerror(17), location) from None
 
     def exists(self, location: str) -> bool:
         """See :class:`ObjectStore`."""
         bucket, key = _key(location)
         try:
-            with _naming(location):
+            with self.naming(location):
                 self.client.head_object(Bucket=bucket, Key=key)
         except FileNotFoundError:
             return False
@@ -203,17 +222,20 @@ class S3Store:
         """See :class:`ObjectStore`."""
         current_rights().check_location(location)
         bucket, key = _key(location)
-        self.client.delete_object(Bucket=bucket, Key=key)
+        with self.naming(location):
+            self.client.delete_object(Bucket=bucket, Key=key)
 
     def _delete_group(self, bucket: str, keys: Iterable[str]) -> Iterable[str]:
-        answer = self.client.delete_objects(Bucket=bucket, Delete={"Objects": [{"Key": key} for key in keys], "Quiet": True})
+        wanted = [{"Key": key} for key in keys]
+        with self.naming(f"s3://{bucket}/{wanted[0]['Key']}"):
+            answer = self.client.delete_objects(Bucket=bucket, Delete={"Objects": wanted, "Quiet": True})
         return [f"s3://{bucket}/{error['Key']} ({error.get('Code')})" for error in answer.get("Errors", ()) if error.get("Code") not in _GONE]
 
     def copy(self, source: str, target: str) -> None:
         """See :class:`ObjectStore`: the store copies; above 5 GB in parts."""
         current_rights().check_location(target)
         (bucket, key), (other_bucket, other_key) = _key(source), _key(target)
-        with _naming(source):
+        with self.naming(source):
             self.client.copy({"Bucket": bucket, "Key": key}, other_bucket, other_key)
 
     def move(self, source: str, target: str) -> None:
@@ -221,6 +243,21 @@ class S3Store:
         current_rights().check_location(source, "delete")
         self.copy(source, target)
         self.delete([source])
+
+    @contextlib.contextmanager
+    def naming(self, location: str) -> Iterator[None]:
+        """Turns boto3's errors into ``FileNotFoundError`` and into :class:`StoreError`, both of which name the location."""
+        try:
+            yield
+        except ClientError as error:
+            if error.response["Error"]["Code"] in _GONE:
+                raise FileNotFoundError(2, os.strerror(2), location) from None
+            raise self._told(location, error) from error
+        except BotoCoreError as error:
+            raise self._told(location, error) from error
+
+    def _told(self, location: str, error: Exception) -> StoreError:
+        return StoreError(f"{location}: the store {self.client.meta.endpoint_url}: {error}")
 
 
 def store_of(catalog: Catalog) -> ObjectStore:
@@ -248,7 +285,7 @@ def s3_client(properties: Any) -> Any:
         aws_secret_access_key=properties.get("s3.secret-access-key") or properties.get("client.secret-access-key"),
         aws_session_token=properties.get("s3.session-token"),
         config=Config(
-            retries={"total_max_attempts": ATTEMPTS, "mode": "standard"},
+            retries=RETRIES,
             max_pool_connections=2 * IN_FLIGHT,
             s3={"addressing_style": "path"} if path_style else None,
             request_checksum_calculation="when_required",  # stores other than AWS refuse or misread checksums
@@ -263,13 +300,3 @@ def _key(location: str) -> tuple[str, str]:
     if scheme not in {"s3", "s3a", "s3n"} or not separator or not bucket or not slash:
         raise ValueError(f"location: found {location!r}; allowed: s3://bucket/key")
     return bucket, key
-
-
-@contextlib.contextmanager
-def _naming(location: str) -> Iterator[None]:
-    try:
-        yield
-    except ClientError as error:
-        if error.response["Error"]["Code"] in _GONE:
-            raise FileNotFoundError(2, os.strerror(2), location) from None
-        raise

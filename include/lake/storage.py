@@ -10,8 +10,11 @@ Catalogs get :class:`LakeFileIO` by name through pyiceberg's ``py-io-impl``; it 
 from __future__ import annotations
 
 import contextlib
+import errno
 import os
 import secrets
+import shutil
+from collections.abc import Iterator
 from io import FileIO as RawFile
 from pathlib import Path
 from types import TracebackType
@@ -20,11 +23,33 @@ from typing import Any
 import pyarrow as pa
 from pyiceberg.io import InputFile, InputStream, OutputFile, OutputStream
 from pyiceberg.io.fsspec import FsspecFileIO
+from pyiceberg.typedef import Properties
 
+from include.contract import TransientError
 from include.lake.rights import current_rights
 
 SCHEME = "local://"
 ROOT_PROPERTY = "local.root"
+RETRIES = {"total_max_attempts": 8, "mode": "standard"}
+"""botocore's, for 503, SlowDown, 500 and lost connections: waits of up to 1, 2, 4, 8, 16, 20 and 20 seconds."""
+
+
+class StoreError(OSError, TransientError):
+    """The store did not do what it was asked, or a part of it; the message names the store, the first objects and its reasons."""
+
+
+@contextlib.contextmanager
+def telling(location: str, path: Path) -> Iterator[None]:
+    """Says of a full disk which file it had no room for, where the disk is and how full it is; with ``errno`` as the system gave it."""
+    try:
+        yield
+    except OSError as error:
+        if error.errno not in (errno.ENOSPC, errno.EDQUOT) or isinstance(error, StoreError):
+            raise
+        folder = next(one for one in path.parents if one.exists())
+        usage = shutil.disk_usage(folder)
+        room = f"{usage.free / 1e6:,.1f} of {usage.total / 1e6:,.1f} MB are free"
+        raise StoreError(error.errno, f"no space for {location} on the disk of {folder}: {room}; make room there and run it again") from error
 
 
 def local_path(root: str | Path, location: str) -> Path:
@@ -99,18 +124,24 @@ class _AtomicFile(RawFile):
         self._final, self._location, self._overwrite = path, location, overwrite
         self._part = path.with_name(f".{path.name}.{os.getpid()}-{secrets.token_hex(4)}.part")
         self._failed = False
-        try:
-            super().__init__(self._part, "xb")
-        except FileNotFoundError:
-            path.parent.mkdir(parents=True, exist_ok=True)
-            super().__init__(self._part, "xb")
+        with telling(location, path):
+            try:
+                super().__init__(self._part, "xb")
+            except FileNotFoundError:
+                path.parent.mkdir(parents=True, exist_ok=True)
+                super().__init__(self._part, "xb")
 
     def write(self, data: Any, /) -> int:
         """All of ``data``: a raw file may accept less than it was given."""
         view = memoryview(data).cast("B")
         rest = view
-        while rest:
-            rest = rest[super().write(rest) :]
+        try:
+            with telling(self._location, self._final):
+                while rest:
+                    rest = rest[super().write(rest) :]
+        except BaseException:
+            self._failed = True  # whoever writes may close the file before the error reaches the end of the ``with`` block
+            raise
         return len(view)
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
@@ -135,18 +166,29 @@ class _AtomicFile(RawFile):
 
     def _link(self) -> None:
         try:
-            os.link(self._part, self._final)
+            with telling(self._location, self._final):
+                os.link(self._part, self._final)
         except FileExistsError:
             raise FileExistsError(17, os.strerror(17), self._location) from None
         finally:
             self._part.unlink(missing_ok=True)
 
 
+def _s3(properties: Properties) -> Any:
+    from include.lake.s3 import patient_s3  # s3fs costs a laptop, which has no S3, a third of a second
+
+    return patient_s3(properties)
+
+
 class LakeFileIO(FsspecFileIO):
-    """pyiceberg's fsspec file access plus the scheme ``local``.
+    """pyiceberg's fsspec file access plus the scheme ``local``, and with S3 as :mod:`include.lake.s3` has it.
 
     ``local.root`` (environment: ``PYICEBERG_CATALOG__<NAME>__LOCAL__ROOT``) is the directory that Trino calls ``local.location``.
     """
+
+    def __init__(self, properties: Properties) -> None:
+        super().__init__(properties)
+        self._scheme_to_fs |= dict.fromkeys(("s3", "s3a", "s3n"), _s3)
 
     def _local(self, location: str) -> Path:
         root = self.properties.get(ROOT_PROPERTY)

@@ -22,6 +22,7 @@ from include.config.vocabulary import Environment
 from include.local.airbyte import Airbyte
 from include.local.airflow import Airflow
 from include.local.engine import CATALOG_DATABASE, USER, Engine, run_statement
+from include.local.github import GitHub
 from include.local.mongodb import Mongodb
 from include.local.openedx import OpenEdx
 from include.local.paths import Paths, write_private
@@ -41,7 +42,7 @@ class Platform:
     """One local platform: starts and stops its programs and knows where they answer.
 
     ``parts`` beside PostgreSQL, which is always there: ``lake`` (Trino), ``services`` and ``openedx`` (stand-ins for services that
-    cannot run locally: Airbyte; Open edX and MIT Learn), ``forum`` (a MongoDB), ``airflow``. With ``TRINO_HOST`` in the environment no
+    cannot run locally: Airbyte and GitHub; Open edX and MIT Learn), ``forum`` (a MongoDB), ``airflow``. With ``TRINO_HOST`` in the environment no
     Trino is started: that one is used, and pyiceberg's settings are the caller's.
     """
 
@@ -54,6 +55,7 @@ class Platform:
         self._engine = Engine(self.paths, self.settings)
         self._external = self._external_trino()
         self._airbyte = Airbyte(self.paths)
+        self._github = GitHub(self.paths)
         self._openedx = OpenEdx(self.paths)
         self._airflow = Airflow(self.paths)
         self._mongodb = Mongodb(self.paths)
@@ -89,6 +91,11 @@ class Platform:
     def airbyte_url(self) -> str:
         """Airbyte's public API, with ``/api/public/v1``."""
         return self._airbyte.url
+
+    @property
+    def github_url(self) -> str:
+        """GitHub's API, and under ``/_pulls`` its pull requests."""
+        return self._github.url
 
     @property
     def mongodb_url(self) -> str:
@@ -133,6 +140,8 @@ class Platform:
         found = self._common_environment()
         if "airflow" in self.parts:
             found |= self._airflow.environment(self.postgres, self._airbyte if "services" in self.parts else None)
+        if "services" in self.parts:
+            found |= self._github.environment()
         if "openedx" in self.parts:
             found |= self._openedx.environment(self.postgres)
         if "forum" in self.parts:
@@ -181,6 +190,7 @@ class Platform:
             services.append(self._engine.service(self.postgres))
         if "services" in self.parts:
             services.append(self._airbyte.service(self.postgres, self._common_environment()))
+            services.append(self._github.service(self._common_environment()))
         if "openedx" in self.parts:
             services += self._openedx.services(self.postgres, self._common_environment())
         if "forum" in self.parts:
@@ -209,7 +219,7 @@ class Platform:
         ports = Ports(self.paths.state / "ports.json")
         programs = {
             "lake": {"trino": "trino"},
-            "services": {"airbyte": "airbyte"},
+            "services": {"airbyte": "airbyte", "github": "github"},
             "openedx": {program: program for program in self._openedx.programs},
             "forum": {"mongodb": "mongodb"},
             "airflow": {"airflow": "airflow-api-server"},

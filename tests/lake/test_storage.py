@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import os
 import pickle
+import time
 from pathlib import Path
 
 import pytest
 
-from include.lake.storage import LakeFileIO, local_path
+from include.lake.objects import LocalStore
+from include.lake.storage import LakeFileIO, StoreError, local_path
 
 
 @pytest.fixture
@@ -91,3 +94,27 @@ def test_other_schemes_go_to_fsspec_and_the_whole_survives_pickling(files: LakeF
         assert stream.read() == b"b"
     copy.delete(f"file://{tmp_path}/x/b.bin")
     assert not copy.new_input("local:///x/b.bin").exists()
+
+
+def test_a_file_whose_write_failed_is_not_published_by_its_close(files: LakeFileIO, tmp_path: Path) -> None:
+    """Arrow's Parquet writer closes its file when a write fails, before anybody else hears of it."""
+    out = files.new_output("local:///t/a.bin").create()
+    out.write(b"first half")
+    full = os.open("/dev/full", os.O_WRONLY)
+    os.dup2(full, out.fileno())
+    os.close(full)
+    with pytest.raises(StoreError, match=r"no space for local:///t/a\.bin on the disk of .*: [\d,.]+ of [\d,.]+ MB are free") as told:
+        out.write(b"second half")
+    assert told.value.errno == errno.ENOSPC
+    out.close()
+    assert os.listdir(tmp_path / "t") == []
+
+
+def test_a_part_is_an_object_when_nobody_writes_to_it_any_more(tmp_path: Path) -> None:
+    store = LocalStore(tmp_path)
+    part = tmp_path / "t" / ".a.bin.4711-0a0b0c0d.part"
+    part.parent.mkdir()
+    part.write_bytes(b"half")
+    assert list(store.list("local:///t")) == []
+    os.utime(part, (time.time() - 2 * 86_400,) * 2)
+    assert [one.location for one in store.list("local:///t")] == [f"local:///t/{part.name}"]

@@ -8,8 +8,8 @@ from contextlib import contextmanager
 from include.contract import PermanentError, TransientError
 from include.lake.clones.names import CloneError
 from include.lake.metadata import PointerMovedError
-from include.lake.objects import StoreError
 from include.lake.rights import ForbiddenError
+from include.lake.storage import StoreError
 
 
 @contextmanager

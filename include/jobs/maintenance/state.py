@@ -5,17 +5,20 @@ An object is never changed, and goes when it has had its time. To lose one costs
 
 from __future__ import annotations
 
+import contextlib
 import gzip
 import hashlib
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
+from pathlib import Path
 
 import fsspec
 from pydantic import TypeAdapter, ValidationError
 
 from include.contract import PermanentError
 from include.lake.maintenance.model import Known, Outcome
+from include.lake.storage import StoreError, telling
 
 
 @dataclass(frozen=True)
@@ -29,6 +32,7 @@ class Night:
 
 
 _NIGHT = TypeAdapter(Night)
+_PART = ".part"
 
 
 @dataclass(frozen=True)
@@ -48,7 +52,8 @@ class Nights:
             return {}
         files, path = fsspec.core.url_to_fs(url)
         try:
-            data = files.cat_file(path)
+            with _naming(url):
+                data = files.cat_file(path)
         except FileNotFoundError:
             return {}
         try:
@@ -63,21 +68,44 @@ class Nights:
         """Keeps a run; its address."""
         url = self.url(night.run_key)
         files, path = fsspec.core.url_to_fs(url)
-        files.makedirs(path.rpartition("/")[0], exist_ok=True)
-        partial = f"{path}.part" if files.protocol in {"file", ("file", "local")} else path
-        files.pipe_file(partial, gzip.compress(_NIGHT.dump_json(night), 6, mtime=0))
-        if partial != path:
-            files.mv(partial, path)
+        data = gzip.compress(_NIGHT.dump_json(night), 6, mtime=0)
+        if files.protocol not in {"file", ("file", "local")}:
+            with _naming(url):
+                files.pipe_file(path, data)
+            return url
+        partial = f"{path}{_PART}"
+        with telling(url, Path(path)):
+            files.makedirs(path.rpartition("/")[0], exist_ok=True)
+            try:
+                files.pipe_file(partial, data)
+            except OSError:
+                with contextlib.suppress(OSError):
+                    files.rm_file(partial)
+                raise
+        files.mv(partial, path)
         return url
 
     def forget(self, before: datetime, keep: str) -> int:
         """Removes the group's objects that were written before; never the one at the address ``keep``, which the next run goes on from. How many went."""
         files, root = fsspec.core.url_to_fs(f"{self.prefix.rstrip('/')}/{self.group}")
         _, kept = fsspec.core.url_to_fs(keep)
-        old = [path for path in files.find(root) if path.endswith(".json.gz") and path != kept and files.modified(path) < before]
-        for path in old:
-            files.rm_file(path)
+        with _naming(f"{self.prefix.rstrip('/')}/{self.group}"):
+            ours = [path for path in files.find(root) if path.removesuffix(_PART).endswith(".json.gz") and path != kept]
+            old = [path for path in ours if files.modified(path) < before]
+            for path in old:
+                files.rm_file(path)
         return len(old)
+
+
+@contextlib.contextmanager
+def _naming(url: str) -> Iterator[None]:
+    """Says of which object a store's error is: fsspec's own errors do not."""
+    try:
+        yield
+    except (FileNotFoundError, StoreError):
+        raise
+    except OSError as error:
+        raise StoreError(f"{url}: the store of the state: {error}") from error
 
 
 def totals(outcomes: tuple[Outcome, ...]) -> dict[str, int]:

@@ -55,7 +55,11 @@ def run(arguments: argparse.Namespace) -> JobResult:
     if found.loose_files:
         log.warning("%d files (%d bytes) lie in no table's folder: left alone", found.loose_files, found.loose_bytes)
     kept = known if dry_run else {**(known if patterns else {}), **found.known}
-    state = nights.write(Night(arguments.group, arguments.run_key, _still_there(kept, tables), found.outcomes))
+    try:
+        state = nights.write(Night(arguments.group, arguments.run_key, _still_there(kept, tables), found.outcomes))
+    except OSError:
+        judge(found.outcomes, unit)  # what the tables lacked says more than that the report had no room either
+        raise
     if not dry_run:
         old = nights.forget(datetime.now(UTC) - timedelta(days=unit.report_days), keep=state)
         log.info("%d reports were older than %d days", old, unit.report_days)

@@ -7,11 +7,13 @@ Ends with exit 0 when dbt came to its end, also with failed models: each model's
 from __future__ import annotations
 
 import argparse
+import json
 import logging
 import signal
 import tempfile
 import time
 from dataclasses import replace
+from datetime import date
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +21,7 @@ import fsspec
 
 from include.config.environments import EnvironmentSettings, current_environment
 from include.contract import JobResult, PermanentError, TableResult, TransientError
-from include.jobs.warehouse.dbt import Dbt, Selection
+from include.jobs.warehouse.dbt import NO_VARIABLES, Dbt, Selection
 from include.jobs.warehouse.outcomes import NodeResult, Outcomes
 from include.jobs.warehouse.progress import FINAL, ModelState, Progress, ProgressDocument
 from include.jobs.warehouse.tables import table_results
@@ -40,6 +42,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--run-key", required=True, help="names the run; an attempt with the same key resumes the one before")
     parser.add_argument("--artifacts", default="", help="path or URL of the folder that run_results.json is published to")
     parser.add_argument("--full-refresh", action="store_true", help="rebuild incremental models from nothing")
+    days = "write all events of these days again, both included and no others, in the facts of events (dbt's variables min_date and max_date)"
+    parser.add_argument("--min-date", type=_day, default="", metavar="DAY", help=f"with --max-date: {days}; for example 2026-03-01")
+    parser.add_argument("--max-date", type=_day, default="", metavar="DAY", help="see --min-date")
     parser.add_argument("--threads", type=int, default=4, help="models built at a time")
 
 
@@ -50,7 +55,8 @@ def run(arguments: argparse.Namespace) -> JobResult:
     environment = current_environment()
     warehouse = load_warehouse()
     with tempfile.TemporaryDirectory(prefix="ol-dbt-") as folder:
-        dbt = Dbt(environment.name.value, Path(folder), arguments.threads, suffix=environment.schema_suffix)
+        variables = variables_of(arguments.min_date, arguments.max_date)
+        dbt = Dbt(environment.name.value, Path(folder), arguments.threads, variables, suffix=environment.schema_suffix)
         dbt.prepare()
         others = () if arguments.select else tuple(f"tag:{dag_id}" for dag_id in warehouse.own_dags)
         selection = Selection(tuple(arguments.select.split()), (*arguments.exclude.split(), *others))
@@ -68,6 +74,21 @@ def run(arguments: argparse.Namespace) -> JobResult:
             progress.finish(finished)
             _publish_artifacts(dbt.folder, arguments.artifacts)
     return result
+
+
+def variables_of(min_date: str, max_date: str) -> str:
+    """dbt's variables for a range of days, as JSON; those of a usual build for two empty texts. Raises ``PermanentError`` for half a range and an empty one."""
+    if bool(min_date) != bool(max_date) or min_date > max_date:
+        found = f"--min-date {min_date or 'nothing'}, --max-date {max_date or 'nothing'}"
+        raise PermanentError(f"{found}; allowed: both or neither, the first not after the last; for example: --min-date 2026-03-01 --max-date 2026-03-31")
+    return json.dumps({"min_date": min_date, "max_date": max_date}) if min_date else NO_VARIABLES
+
+
+def _day(text: str) -> str:
+    try:
+        return date.fromisoformat(text).isoformat() if text else ""
+    except ValueError:
+        raise argparse.ArgumentTypeError(f"found {text!r}; allowed: a day; for example: 2026-03-01") from None
 
 
 def _interrupt(number: int, frame: Any) -> None:

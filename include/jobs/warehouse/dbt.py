@@ -28,6 +28,7 @@ PARSED = PROJECT / "target" / "parse"
 PARSE_STATE = "partial_parse.msgpack"
 BASE = "base"
 STATES_KEPT = 8
+NO_VARIABLES = "{}"
 # Unit tests judge code on made-up rows: they belong to development and CI, and run there. In a lane they cost as much as the models they test.
 BUILDS = ("model", "seed", "snapshot", "test")
 NOT_BUILT = ("--exclude-resource-type", "unit_test")
@@ -44,7 +45,7 @@ class Dbt:
     target: str
     folder: Path
     threads: int = 4
-    vars: str = "{}"
+    vars: str = NO_VARIABLES
     suffix: str = ""
     _parsed: Manifest | None = field(default=None, init=False)
 
@@ -67,7 +68,8 @@ class Dbt:
             write_base(self.folder / "manifest.json", self.folder / BASE / "manifest.json", self.suffix)
         if state.exists() and state.stat().st_mtime_ns != before:
             log.info("the project was parsed anew")
-            _keep(state, own)
+            if self.vars == NO_VARIABLES:  # with other variables dbt would take it for useless, as it did the one that is kept
+                _keep(state, own)
         else:
             log.info("the project was parsed before")
 

@@ -17,8 +17,9 @@ from typing import Any, Protocol
 import orjson
 from pyiceberg.catalog import Catalog
 
-from include.lake.objects import AT_A_TIME, ObjectStore, S3Store, StoredObject, StoreError, store_of
+from include.lake.objects import AT_A_TIME, ObjectStore, S3Store, StoredObject, store_of
 from include.lake.rights import current_rights
+from include.lake.storage import StoreError
 
 FOLDER = ".quarantine"
 
@@ -56,7 +57,9 @@ def quarantine_of(catalog: Catalog, store: ObjectStore | None = None, threads: E
     warehouse = catalog.properties["warehouse"].rstrip("/")
     if isinstance(store, S3Store):
         bucket = warehouse.partition("://")[2].partition("/")[0]
-        if store.client.get_bucket_versioning(Bucket=bucket).get("Status") == "Enabled":
+        with store.naming(warehouse):
+            versions = store.client.get_bucket_versioning(Bucket=bucket).get("Status") == "Enabled"
+        if versions:
             return MarkerQuarantine(store, warehouse)
     return MovingQuarantine(store, warehouse, threads)
 
@@ -135,7 +138,8 @@ class MarkerQuarantine:
 
     def _mark(self, group: list[StoredObject]) -> dict[str, str]:
         bucket, names = self._keys(one.location for one in group)
-        answer = self.store.client.delete_objects(Bucket=bucket, Delete={"Objects": [{"Key": key} for key in names]})
+        with self.store.naming(group[0].location):
+            answer = self.store.client.delete_objects(Bucket=bucket, Delete={"Objects": [{"Key": key} for key in names]})
         if errors := answer.get("Errors"):
             raise StoreError(f"{len(errors)} objects were not taken away: {'; '.join(str(error.get('Key')) for error in errors[:5])}")
         return {names[one["Key"]]: one.get("DeleteMarkerVersionId", "") for one in answer.get("Deleted", ())}
@@ -161,7 +165,8 @@ class MarkerQuarantine:
         if not found:
             return 0
         current_rights().check_location(one.origin)
-        self.store.client.delete_object(Bucket=bucket, Key=key, VersionId=found[0]["VersionId"])
+        with self.store.naming(one.origin):
+            self.store.client.delete_object(Bucket=bucket, Key=key, VersionId=found[0]["VersionId"])
         return 1
 
     def purge(self, files: Iterable[Quarantined]) -> int:
@@ -175,7 +180,8 @@ class MarkerQuarantine:
             if any(marker["IsLatest"] for marker in self._versions(bucket, key, "DeleteMarkers")):
                 for kind in ("Versions", "DeleteMarkers"):
                     for version in self._versions(bucket, key, kind):
-                        self.store.client.delete_object(Bucket=bucket, Key=key, VersionId=version["VersionId"])
+                        with self.store.naming(one.origin):
+                            self.store.client.delete_object(Bucket=bucket, Key=key, VersionId=version["VersionId"])
                 purged += 1
         done = {(one.location, one.origin) for one in every}
         for record in {one.location for one in every}:
@@ -184,8 +190,9 @@ class MarkerQuarantine:
         return purged
 
     def _versions(self, bucket: str, key: str, kind: str) -> list[Any]:
-        pages = self.store.client.get_paginator("list_object_versions").paginate(Bucket=bucket, Prefix=key)
-        return [version for page in pages for version in page.get(kind, ()) if version["Key"] == key]
+        with self.store.naming(f"s3://{bucket}/{key}"):
+            pages = self.store.client.get_paginator("list_object_versions").paginate(Bucket=bucket, Prefix=key)
+            return [version for page in pages for version in page.get(kind, ()) if version["Key"] == key]
 
     def _keys(self, locations: Iterable[str]) -> tuple[str, dict[str, str]]:
         found = {}

@@ -28,6 +28,12 @@ from tests.lake.forms import FORMS, catalog_of
 NOW = datetime.now(UTC)
 POLICY = Policy(True, timedelta(days=7), timedelta(days=3), 32_000_000, 1000, 1000, 1000, 50)
 LATER = NOW + timedelta(days=30)
+KILLS, AWAY = "--maintenance-kills", "--store-away-seconds"
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    parser.addoption(KILLS, type=int, default=None, help="kills of the maintenance job at random moments of its life (default: 6)")
+    parser.addoption(AWAY, type=float, default=None, help="seconds for which a store answers 503 in the midst of work (default: 10; the issue: 60)")
 
 
 @dataclass
