@@ -254,10 +254,6 @@ class AirflowCluster:
             self.cluster.core.delete_namespaced_pod(pod.metadata.name, RELEASE_NAMESPACE, grace_period_seconds=0)
         return [pod.metadata.name for pod in pods]
 
-    def restarts(self, component: str) -> int:
-        """How often the containers of a component's pods were started again."""
-        return sum(status.restart_count for pod in self.pods(component) for status in pod.status.container_statuses or ())
-
     def wait_until_ready(self, seconds: float = READY_SECONDS) -> None:
         """Waits until every pod of the release is ready."""
         wait_until_ready(self.cluster, seconds)

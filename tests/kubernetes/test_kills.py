@@ -12,6 +12,7 @@ import time
 from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from datetime import datetime, timedelta
 from typing import Any
 
 import pytest
@@ -19,6 +20,7 @@ from pyiceberg.table import Table
 
 from include.local.airflow_api import AirflowApiError, Task
 from include.pods.operator import NAMESPACE
+from tests.helm.charts import RELEASE_NAMESPACE
 from tests.kubernetes.airflow_cluster import AirflowCluster
 from tests.kubernetes.node import Node
 from tests.kubernetes.watching import Seen, watched
@@ -29,19 +31,32 @@ HEALTH = {"scheduler": "scheduler", "dag-processor": "dag_processor", "triggerer
 """What is killed → the component whose next heartbeat shows that it works again."""
 KINDS = (*HEALTH, "api-server", "kubelet", "job")
 BESIDE_SCHEDULER = ("beside_", "deferred_")  # tasks of LocalExecutor: they die with the scheduler
-BEGUN = frozenset({"running", "queued", "scheduled", "restarting", "up_for_retry"})  # the last three: found dead already, not yet running again
+ROUNDED = timedelta(seconds=1)  # the kubelet tells whole seconds
 BOUND = 240.0
 pytestmark = [pytest.mark.kubernetes, pytest.mark.timeout(3600)]
 
 
+@dataclass(frozen=True)
+class Attempt:
+    """One try of a task, from the moment it was handed to its executor until its end was known."""
+
+    task_id: str
+    begun: datetime
+    ended: datetime
+
+
 @dataclass
 class Round:
-    """One run under kills: its tasks, its pods, and the tasks whose own process was killed."""
+    """One run under kills: its tasks, its pods, and what died of them."""
 
     run_id: str
     tasks: list[Task] = field(default_factory=list)
     pods: list[Any] = field(default_factory=list)
     lost: set[str] = field(default_factory=set)
+    """Tasks whose own process was killed in its pod."""
+    failed: list[Attempt] = field(default_factory=list)
+    """The tries of tasks beside the scheduler that were not their last."""
+    scheduler_ends: set[datetime] = field(default_factory=set)
     while_running: list[str] = field(default_factory=list)
     recovery: dict[str, float] = field(default_factory=dict)
     """What was killed → seconds until it worked again."""
@@ -52,8 +67,6 @@ class Killer:
 
     def __init__(self, airflow: AirflowCluster, node: Node, found: Round, seen: Seen, *, whole_pods: bool) -> None:
         self._airflow, self._node, self._found, self._seen, self._whole_pods = airflow, node, found, seen, whole_pods
-        self._restarts = airflow.restarts("scheduler")
-        self._beside: set[str] = set()
 
     def kill(self, what: str) -> None:
         """Notes what it cost."""
@@ -62,7 +75,6 @@ class Killer:
         pod = cluster.wait_for(f"no job works for the kill of {what}", self._working_job, BOUND)
         if self._airflow.state(DAG_ID, found.run_id) == "running":
             found.while_running.append(what)
-        self.note_the_schedulers_end()
         if what == "job":
             self._node.kill(pod, "base")
             found.lost.add(pod.metadata.labels["task_id"])
@@ -78,14 +90,6 @@ class Killer:
         works = self._sign_of_life(what, pod)
         cluster.wait_for(f"{what} does not work again", works, BOUND)
         found.recovery[what] = time.monotonic() - begun
-        self.note_the_schedulers_end(surely=what == "scheduler")
-
-    def note_the_schedulers_end(self, *, surely: bool = False) -> None:
-        """Notes what ran beside the scheduler as lost, when it has ended since the last look: a database that it loses under a statement ends it, too."""
-        beside, restarts = self._beside_scheduler(), self._airflow.restarts("scheduler")
-        if surely or restarts != self._restarts:
-            self._found.lost |= self._beside | beside
-        self._beside, self._restarts = beside, restarts
 
     def _working_job(self) -> Any:
         for pod in self._airflow.cluster.pods(f"dag_id={DAG_ID}"):
@@ -93,16 +97,6 @@ class Killer:
             if pod.metadata.deletion_timestamp is None and states and states[0].running:
                 return pod
         return None
-
-    def _beside_scheduler(self) -> set[str]:
-        tasks = self._airflow.cluster.wait_for("the API server does not tell the run's tasks", self._tasks, BOUND)
-        return {task.task_id for task in tasks if task.state in BEGUN and task.task_id.startswith(BESIDE_SCHEDULER)}
-
-    def _tasks(self) -> list[Task] | None:
-        try:
-            return self._airflow.api.tasks(DAG_ID, self._found.run_id)
-        except AirflowApiError:
-            return None
 
     def _sign_of_life(self, what: str, killed: Any) -> Callable[[], bool]:
         """Whether it has done something since it was killed."""
@@ -140,18 +134,34 @@ def rounds(airflow_cluster: AirflowCluster, rows: Table, cluster_node: Node, req
         kinds = list(KINDS)
         random.Random(number).shuffle(kinds)
         one = Round(airflow_cluster.start(DAG_ID, {"table": ".".join(rows.name())}))
-        with watched(airflow_cluster.cluster.new_core, NAMESPACE, f"dag_id={DAG_ID}") as seen:
+        core = airflow_cluster.cluster.new_core
+        with watched(core, NAMESPACE, f"dag_id={DAG_ID}") as seen, watched(core, RELEASE_NAMESPACE, "component=scheduler") as schedulers:
             killer = Killer(airflow_cluster, cluster_node, one, seen, whole_pods=number % 2 == 1)
             for what in kinds:
                 killer.kill(what)
             one.tasks = airflow_cluster.finished(DAG_ID, one.run_id, 1200)
-            killer.note_the_schedulers_end()
         one.pods = [pod for pod in seen.pods.values() if pod.spec.containers[0].args and one.run_id in " ".join(pod.spec.containers[0].args)]
+        one.scheduler_ends = schedulers.ends.get("scheduler", set())
+        one.failed = failed_beside_scheduler(airflow_cluster, one)
         found.append(one)
         airflow_cluster.wait_until_ready()
     for what in KINDS:
         seconds = [one.recovery[what] for one in found]
         told.append(f"recovery after a kill of {what}: {statistics.median(seconds):.1f} s (largest of {len(seconds)}: {max(seconds):.1f} s)")
+    return found
+
+
+def failed_beside_scheduler(airflow: AirflowCluster, one: Round) -> list[Attempt]:
+    """The tries before the last of all tasks that share the scheduler's container."""
+    found = []
+    for task in one.tasks:
+        if task.try_number == 1 or not task.task_id.startswith(BESIDE_SCHEDULER):
+            continue
+        tries = airflow.api.call("GET", f"/dags/{DAG_ID}/dagRuns/{one.run_id}/taskInstances/{task.task_id}/tries")["task_instances"]
+        for attempt in tries:
+            if attempt["try_number"] < task.try_number:
+                begun = datetime.fromisoformat(attempt["queued_when"] or attempt["start_date"])
+                found.append(Attempt(task.task_id, begun, datetime.fromisoformat(attempt["end_date"])))
     return found
 
 
@@ -173,8 +183,10 @@ def test_no_row_is_lost_or_doubled(rounds: list[Round], rows: Table) -> None:
 
 def test_only_tasks_whose_own_process_died_run_again(rounds: list[Round]) -> None:
     for one in rounds:
-        again = {task.task_id for task in one.tasks if task.try_number > 1}
-        assert again <= one.lost
+        beside = {attempt.task_id for attempt in one.failed}
+        for attempt in one.failed:  # its process went with the scheduler: killed, or ended by the loss of its database
+            assert any(attempt.begun - ROUNDED <= end <= attempt.ended for end in one.scheduler_ends), (attempt, one.scheduler_ends)
+        assert {task.task_id for task in one.tasks if task.try_number > 1} <= one.lost | beside
         pods = Counter(pod.metadata.labels["task_id"] for pod in one.pods)
-        assert {task for task, count in pods.items() if count > 1} <= one.lost
+        assert {task for task, count in pods.items() if count > 1} <= one.lost | beside
         assert pods.keys() == {task.task_id for task in one.tasks}

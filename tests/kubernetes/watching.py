@@ -7,6 +7,7 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from datetime import UTC, datetime
 
 from kubernetes import client, watch
 from kubernetes.client.exceptions import ApiException
@@ -17,16 +18,25 @@ ENDED = frozenset({"Succeeded", "Failed"})
 
 @dataclass
 class Seen:
-    """All pods by uid in their last known form, and the largest number that had not ended at any one moment."""
+    """All pods by uid in their last known form, the largest number that had not ended at any one moment, and when containers ended."""
 
     pods: dict[str, client.V1Pod] = field(default_factory=dict)
     most_alive: int = 0
+    ends: dict[str, set[datetime]] = field(default_factory=dict)
+    """Container → when one of that name ended (UTC), however often it was started again."""
     _alive: set[str] = field(default_factory=set)
 
     def note(self, kind: str, pod: client.V1Pod) -> None:
         """Takes in one event of the watch."""
         uid = pod.metadata.uid
         self.pods[uid] = pod
+        for status in pod.status.container_statuses or ():
+            for state in (status.state, status.last_state):
+                if state and state.terminated and state.terminated.finished_at:
+                    self.ends.setdefault(status.name, set()).add(state.terminated.finished_at)
+        if kind == "DELETED":
+            for container in pod.spec.containers:
+                self.ends.setdefault(container.name, set()).add(datetime.now(UTC))
         if kind == "DELETED" or pod.status.phase in ENDED:
             self._alive.discard(uid)
         else:
