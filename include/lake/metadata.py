@@ -112,10 +112,13 @@ class Document:
 
 
 def pointers(catalog: Catalog, schema: str) -> list[Pointer]:
-    """All Iceberg tables of a schema, sorted; views are none. One query, or one request for a hundred tables."""
+    """All Iceberg tables of a schema, sorted; views are none, and a schema that is not there has none. One query, or one request for a hundred tables."""
     if isinstance(catalog, GlueCatalog):
         pages = catalog.glue.get_paginator("get_tables").paginate(DatabaseName=schema)
-        found = [_of_glue(schema, table) for page in pages for table in page["TableList"]]
+        try:
+            found = [_of_glue(schema, table) for page in pages for table in page["TableList"]]
+        except catalog.glue.exceptions.EntityNotFoundException:
+            return []
         return sorted(pointer for pointer in found if pointer is not None)
     statement = f"SELECT table_name, metadata_location FROM iceberg_tables {_WHERE_SCHEMA} AND {_IS_TABLE}"  # noqa: S608 - constants
     with sql_catalog(catalog).engine.connect() as connection:

@@ -16,7 +16,7 @@ from include.lake.clones.create import Done, create_clone, make_schemas
 from include.lake.clones.drop import plan_clone_drop, remove
 from include.lake.clones.names import Lake
 from include.lake.clones.registry import clones_of
-from include.lake.metadata import publish
+from include.lake.metadata import pointers, publish
 from include.lake.rights import ForbiddenError
 from tests.lake.test_glue import moto
 from tests.own_lake import process_in
@@ -57,6 +57,11 @@ def base(server: dict[str, str]) -> Iterator[None]:
             remove(qa, plan_clone_drop(qa, clone.pull_request))
         qa.catalog.drop_table((qa.base_schemas[Layer.MART], "orders"))
         qa.store.delete([file.location for file in qa.store.list(f"s3://{BUCKETS['qa']}/warehouse")])
+
+
+def test_a_base_without_a_schema_has_no_tables_in_it(server: dict[str, str]) -> None:
+    with lake_of("qa", server) as qa:
+        assert pointers(qa.catalog, "ol_warehouse_qa_that_nobody_made") == []
 
 
 def test_a_pull_request_works_beside_qa_and_qa_sweeps_it(base: None, server: dict[str, str]) -> None:
