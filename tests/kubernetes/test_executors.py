@@ -19,7 +19,7 @@ pytestmark = pytest.mark.kubernetes
 
 @pytest.fixture(scope="module")
 def run(airflow_cluster: AirflowCluster) -> tuple[str, Seen]:
-    with watched(airflow_cluster.cluster.new_core, RELEASE_NAMESPACE, "kubernetes_executor=True") as seen:
+    with watched(airflow_cluster.cluster.new_core, RELEASE_NAMESPACE, "kubernetes_executor=True,dag_id=two_executors") as seen:
         run_id, tasks = airflow_cluster.run("two_executors")
     assert {task.task_id: (task.state, task.try_number) for task in tasks} == {"in_a_pod": ("success", 1), "in_the_scheduler": ("success", 1)}
     return run_id, seen
