@@ -114,16 +114,21 @@ class Document:
 def pointers(catalog: Catalog, schema: str) -> list[Pointer]:
     """All Iceberg tables of a schema, sorted; views are none, and a schema that is not there has none. One query, or one request for a hundred tables."""
     if isinstance(catalog, GlueCatalog):
-        pages = catalog.glue.get_paginator("get_tables").paginate(DatabaseName=schema)
-        try:
-            found = [_of_glue(schema, table) for page in pages for table in page["TableList"]]
-        except catalog.glue.exceptions.EntityNotFoundException:
-            return []
+        found = (_of_glue(schema, table) for table in glue_entries(catalog, schema))
         return sorted(pointer for pointer in found if pointer is not None)
     statement = f"SELECT table_name, metadata_location FROM iceberg_tables {_WHERE_SCHEMA} AND {_IS_TABLE}"  # noqa: S608 - constants
     with sql_catalog(catalog).engine.connect() as connection:
         rows = connection.execute(text(statement), {"catalog": catalog.name, "schema": schema})
         return sorted(Pointer(schema, str(table), str(location)) for table, location in rows)
+
+
+def glue_entries(catalog: GlueCatalog, schema: str) -> list[Any]:
+    """Everything that Glue lists in a schema, views and foreign tables too; nothing for a schema that is not there. One request for a hundred."""
+    pages = catalog.glue.get_paginator("get_tables").paginate(DatabaseName=schema)
+    try:
+        return [entry for page in pages for entry in page["TableList"]]
+    except catalog.glue.exceptions.EntityNotFoundException:
+        return []
 
 
 def pointer(catalog: Catalog, schema: str, table: str) -> Pointer:

@@ -36,13 +36,15 @@ def installed(monkeypatch: pytest.MonkeyPatch) -> None:
 @pytest.fixture
 def manager(monkeypatch: pytest.MonkeyPatch) -> Iterator[SimpleAuthManager]:
     monkeypatch.setenv("AIRFLOW__API_AUTH__JWT_SECRET", "a secret of at least sixty-four characters, which HS512 asks for, and no one else")
-    for cached in (BaseAuthManager._get_token_validator, BaseAuthManager._get_token_signer):
-        if hasattr(cached, "cache_clear"):
-            cached.cache_clear()
+    _forget_keys()
     yield SimpleAuthManager()
-    for cached in (BaseAuthManager._get_token_validator, BaseAuthManager._get_token_signer):
-        if hasattr(cached, "cache_clear"):
-            cached.cache_clear()
+    _forget_keys()
+
+
+def _forget_keys() -> None:
+    """Airflow keeps what it made of the secret."""
+    BaseAuthManager._get_token_validator.cache_clear()
+    BaseAuthManager._get_token_signer.cache_clear()
 
 
 def asked(manager: SimpleAuthManager, token: str) -> tuple[Any, int]:

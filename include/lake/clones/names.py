@@ -17,7 +17,7 @@ from include.config.environments import EnvironmentSettings, territories
 from include.config.errors import ConfigError, Problem
 from include.config.vocabulary import Environment, Layer
 from include.lake.catalog import open_catalog
-from include.lake.metadata import sql_catalog
+from include.lake.metadata import glue_entries, sql_catalog
 from include.lake.objects import ObjectStore, store_of
 
 CLONE_OF = "ol.clone-of"
@@ -116,8 +116,7 @@ def check_pull_request(lake: Lake, pull_request: int) -> None:
 def views_of(catalog: Catalog, schema: str) -> list[str]:
     """The names of a schema's views, sorted: what Trino made with CREATE VIEW."""
     if isinstance(catalog, GlueCatalog):
-        pages = catalog.glue.get_paginator("get_tables").paginate(DatabaseName=schema)
-        return sorted(table["Name"] for page in pages for table in page["TableList"] if table.get("TableType") == "VIRTUAL_VIEW")
+        return sorted(entry["Name"] for entry in glue_entries(catalog, schema) if entry.get("TableType") == "VIRTUAL_VIEW")
     statement = "SELECT table_name FROM iceberg_tables WHERE catalog_name = :catalog AND table_namespace = :schema AND iceberg_type = 'VIEW'"
     with sql_catalog(catalog).engine.connect() as connection:
         return sorted(connection.execute(text(statement), {"catalog": catalog.name, "schema": schema}).scalars())

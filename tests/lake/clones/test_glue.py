@@ -14,7 +14,7 @@ from include.lake.catalog import ensure_schema, location_of, open_catalog
 from include.lake.clones import create as create_module
 from include.lake.clones.create import Done, create_clone, make_schemas
 from include.lake.clones.drop import plan_clone_drop, remove
-from include.lake.clones.names import Lake
+from include.lake.clones.names import Lake, views_of
 from include.lake.clones.registry import clones_of
 from include.lake.metadata import pointers, publish
 from include.lake.rights import ForbiddenError
@@ -61,7 +61,8 @@ def base(server: dict[str, str]) -> Iterator[None]:
 
 def test_a_base_without_a_schema_has_no_tables_in_it(server: dict[str, str]) -> None:
     with lake_of("qa", server) as qa:
-        assert pointers(qa.catalog, "ol_warehouse_qa_that_nobody_made") == []
+        for listed in (pointers, views_of):
+            assert listed(qa.catalog, "ol_warehouse_qa_that_nobody_made") == []
 
 
 def test_a_pull_request_works_beside_qa_and_qa_sweeps_it(base: None, server: dict[str, str]) -> None:
