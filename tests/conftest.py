@@ -10,12 +10,22 @@ Each gives the same :class:`include.local.platform.Platform`, and sets the varia
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator
 
 import pytest
 
 from include.local.paths import Paths
 from include.local.platform import ALL, Part, Platform
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_makereport(item: pytest.Item, call: pytest.CallInfo[None]) -> Generator[None, pytest.TestReport, pytest.TestReport]:
+    """Python before 3.11.8 cannot show a failure's source while another thread parses code, too (gh-106905): a plain traceback, not the session's end."""
+    try:
+        return (yield)
+    except SystemError:
+        item.config.option.tbstyle = "native"
+        return pytest.TestReport.from_item_and_call(item, call)
 
 
 @pytest.fixture(scope="session")
