@@ -128,6 +128,8 @@ def _once(call: Callable[[], Answer], what: str) -> Answer:
             if error.status_code == 401 and not last:
                 continue
             raise _from_status(error.status_code, f"{what}: Airbyte answered {_short(error)}", error.headers) from error
+        except (httpx.UnsupportedProtocol, httpx.InvalidURL) as error:
+            raise PermanentError(f"{what}: the connection's host is no address: {error} (allowed: http://… or https://…)") from error
         except httpx.HTTPError as error:
             raise UnclearError(f"{what}: no answer from Airbyte: {type(error).__name__} {error}") from error
         except ValueError as error:

@@ -55,7 +55,7 @@ class Round:
     lost: set[str] = field(default_factory=set)
     """Tasks whose own process was killed in its pod."""
     failed: list[Attempt] = field(default_factory=list)
-    """The tries of tasks beside the scheduler that were not their last."""
+    """The tries of tasks beside the scheduler that were not their last; without those of tasks whose own process was killed."""
     scheduler_ends: set[datetime] = field(default_factory=set)
     while_running: list[str] = field(default_factory=list)
     recovery: dict[str, float] = field(default_factory=dict)
@@ -155,7 +155,7 @@ def failed_beside_scheduler(airflow: AirflowCluster, one: Round) -> list[Attempt
     """The tries before the last of all tasks that share the scheduler's container."""
     found = []
     for task in one.tasks:
-        if task.try_number == 1 or not task.task_id.startswith(BESIDE_SCHEDULER):
+        if task.try_number == 1 or task.task_id in one.lost or not task.task_id.startswith(BESIDE_SCHEDULER):
             continue
         tries = airflow.api.call("GET", f"/dags/{DAG_ID}/dagRuns/{one.run_id}/taskInstances/{task.task_id}/tries")["task_instances"]
         for attempt in tries:

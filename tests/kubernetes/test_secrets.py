@@ -53,7 +53,7 @@ def fresh() -> Iterator[None]:
 
 
 def put(cluster: Cluster, location: str, conn_id: str, password: str) -> None:
-    """A connection as Airflow's provider wants it."""
+    """A connection as Airflow's provider wants it. It stays for the rest of the session: none may have the name of one that DAGs use."""
     value = json.dumps({"conn_type": "http", "host": "h", "password": password})
     metadata = {"name": f"connection-{conn_id.replace('_', '-')}", "namespace": f"{ROOT}-{location}", "labels": {"airflow.apache.org/connection-id": conn_id}}
     cluster.apply([{"apiVersion": "v1", "kind": "Secret", "metadata": metadata, "stringData": {"value": value}}])
@@ -101,14 +101,14 @@ def backend(kubeconfig: str, locations: str, **settings: Any) -> PlatformSecrets
 def test_a_locations_worker_reads_its_own_and_what_all_share(cluster: Cluster, tmp_path: Path) -> None:
     put(cluster, "openedx", "forum", "Zq9-of-openedx")
     put(cluster, "shared", "of_all", "Zq9-of-all")
-    put(cluster, "platform", "airbyte", "Zq9-of-the-platform")
+    put(cluster, "platform", "of_platform", "Zq9-of-the-platform")
     worker = kubeconfig(cluster, "airflow-worker-openedx", tmp_path)
     found = backend(worker, "openedx,shared")
     assert [found.get_connection(name).password for name in ("forum", "of_all")] == ["Zq9-of-openedx", "Zq9-of-all"]
-    assert found.get_connection("airbyte") is None
+    assert found.get_connection("of_platform") is None
     with pytest.raises(SecretsDeniedError, match="Kubernetes refuses secrets of namespace ol-secrets-platform"):
-        backend(worker, "platform").get_connection("airbyte")
-    assert backend(kubeconfig(cluster, "airflow-worker-platform", tmp_path), "platform").get_connection("airbyte").password == "Zq9-of-the-platform"
+        backend(worker, "platform").get_connection("of_platform")
+    assert backend(kubeconfig(cluster, "airflow-worker-platform", tmp_path), "platform").get_connection("of_platform").password == "Zq9-of-the-platform"
 
 
 def test_a_worker_lists_no_secrets_elsewhere(cluster: Cluster, tmp_path: Path) -> None:

@@ -109,6 +109,13 @@ def test_wrong_credentials_fail_for_good(source: Source, monkeypatch: pytest.Mon
         Worker.made(source, Life()).execute(context())
 
 
+@pytest.mark.parametrize("host", ["airbyte.example.org", "http://airbyte:port"])
+def test_a_host_that_is_no_address_fails_for_good(source: Source, monkeypatch: pytest.MonkeyPatch, host: str) -> None:
+    monkeypatch.setenv(f"AIRFLOW_CONN_{AIRFLOW_CONNECTION.upper()}", json.dumps({"conn_type": "airbyte", "host": host}))
+    with pytest.raises(PermanentError, match=rf"jobs of connection {source.id}: the connection's host is no address: .*https://"):
+        sync(source).job()
+
+
 def test_an_unknown_connection_fails_for_good_and_points_to_the_unit_file(source: Source) -> None:
     unknown = "00000000-0000-4000-8000-000000000000"
     with pytest.raises(PermanentError, match=rf"a sync of connection {unknown}: Airbyte answered .*404.*is the id in the unit file right\?"):
