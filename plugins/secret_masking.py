@@ -23,6 +23,7 @@ import json
 import logging
 import os
 import re
+import sys
 from collections.abc import Iterator, Mapping
 from typing import Any
 from urllib.parse import quote, quote_plus, unquote, urlsplit
@@ -173,10 +174,17 @@ def mask_import_errors() -> None:
 
 
 class SecretMasking(AirflowPlugin):
-    """Makes the hook above one of Airflow's listeners."""
+    """Makes the hooks above some of Airflow's listeners, and does for the API server, which tells no listener of its start, what they do for others."""
 
     name = "secret_masking"
     listeners = [__import__(__name__)]  # noqa: RUF012 - Airflow's interface
+
+    @classmethod
+    def on_load(cls, *args: Any, **kwargs: Any) -> None:
+        """Called in each process that loads plugins; of these the API server alone has made itself by then."""
+        if "airflow.api_fastapi.app" in sys.modules:
+            _register()
+            mask_own_log()
 
 
 # --- XCom ----------------------------------------------------------------------------------------------------------------------------

@@ -99,17 +99,60 @@ print(json.dumps(rows))
 """
 
 
+API_SERVER = """
+import logging, sys
+import structlog
+from airflow import plugins_manager
+from airflow.sdk.log import mask_secret
+
+if "early" in sys.argv:
+    plugins_manager.get_fastapi_plugins()
+    logging.getLogger("uvicorn.error").warning("unmasked Zq8-of-the-environment")
+else:
+    import airflow.api_fastapi.app
+    plugins_manager.get_fastapi_plugins()
+    mask_secret("Zq8-told-later")
+    for log in (structlog.get_logger("late"), logging.getLogger("uvicorn.error")):
+        try:
+            raise ValueError("no Zq8-of-the-environment")
+        except ValueError:
+            log.exception("control Zq8-told-later")
+"""
+
+
+def told_by(script: str, folder: Path, *arguments: str) -> str:
+    """What a process of Airflow prints that has a secret in its environment."""
+    environ = {**os.environ, "PYTHONPATH": str(ROOT / "plugins"), "SOME_PASSWORD": "Zq8-of-the-environment", "AIRFLOW_HOME": str(folder)}
+    environ |= {
+        "AIRFLOW_CONFIG": str(ROOT / "airflow.cfg"),
+        "AIRFLOW__LOGGING__JSON_LOGS": str(arguments[0] == "json"),
+        "AIRFLOW__CORE__PLUGINS_FOLDER": str(ROOT / "plugins"),
+    }
+    done = subprocess.run([sys.executable, "-c", script, *arguments], cwd=folder, env=environ, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr[-3000:]
+    return done.stdout + done.stderr
+
+
 @pytest.mark.parametrize("written", ["json", "console"])
 def test_a_component_keeps_secrets_out_of_its_own_log_and_of_import_errors(written: str, tmp_path: Path) -> None:
-    environ = {**os.environ, "PYTHONPATH": str(ROOT / "plugins"), "SOME_PASSWORD": "Zq8-of-the-environment", "AIRFLOW_HOME": str(tmp_path)}
-    environ |= {"AIRFLOW_CONFIG": str(ROOT / "airflow.cfg")}
-    done = subprocess.run([sys.executable, "-c", COMPONENT, written], cwd=tmp_path, env=environ, capture_output=True, text=True, check=False)
-    assert done.returncode == 0, done.stderr[-3000:]
-    told = done.stdout + done.stderr
+    told = told_by(COMPONENT, tmp_path, written)
     assert told.count("control ***") == 3, told
     assert told.count("no ***") >= 3, told
-    assert '["raised ***", "again ***"]' in done.stdout
+    assert '["raised ***", "again ***"]' in told
     assert "Zq8" not in told
+
+
+@pytest.mark.parametrize("written", ["json", "console"])
+def test_the_api_server_keeps_secrets_out_of_its_own_log(written: str, tmp_path: Path) -> None:
+    told = told_by(API_SERVER, tmp_path, written)
+    assert told.count("control ***") == 2, told
+    assert told.count("no ***") >= 2, told
+    assert "Zq8" not in told
+
+
+def test_another_process_that_loads_plugins_writes_as_before(tmp_path: Path) -> None:
+    """A command of Airflow's own prints what its user asked for."""
+    assert "unmasked Zq8-of-the-environment" in told_by(API_SERVER, tmp_path, "json", "early")
 
 
 @pytest.mark.parametrize(
