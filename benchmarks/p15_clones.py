@@ -34,7 +34,7 @@ from include.lake.metadata import Document, Pointer, pointer, pointers, read_doc
 from include.lake.names import TableRef
 from include.local.paths import Paths
 from include.local.platform import running_platform
-from tests.lake.test_glue import moto
+from tests.lake.moto_server import moto
 
 SHARES = {Layer.STAGING: 330, Layer.INTERMEDIATE: 170, Layer.DIMENSIONAL: 60, Layer.MART: 40, Layer.REPORTING: 28}
 TABLES = sum(SHARES.values())

@@ -1,11 +1,15 @@
-"""A catalog of its own in the session's PostgreSQL, and processes that write to it."""
+"""A catalog of its own, and processes that write to it.
+
+It is in the session's PostgreSQL with files on this disk. A module that asks for every form of a lake (``pytestmark = ON_EVERY_FORM``) runs each of its
+tests again with Glue's pointers and files on S3, against moto.
+"""
 
 from __future__ import annotations
 
 import multiprocessing
 import os
 import secrets
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from contextlib import nullcontext
 from multiprocessing import forkserver
 from multiprocessing.context import ForkServerContext
@@ -21,32 +25,51 @@ from include.config.environments import ROOT
 from include.lake.catalog import create_catalog_tables, ensure_table, open_catalog
 from include.lake.names import TableRef
 from include.local.platform import Platform
+from tests.lake.forms import Form
+from tests.lake.moto_server import moto
+from tests.own_lake import process_in
 
 CATALOG = "ol_data_lake_local"
 ROWS = pa.schema([pa.field("batch", pa.int64()), pa.field("number", pa.int64()), pa.field("text", pa.string())])
 
 
 @pytest.fixture(scope="session")
-def catalog_properties(postgres: Platform, tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
-    """Everything that a process needs to open the catalog, without any variable."""
+def local_form(postgres: Platform, tmp_path_factory: pytest.TempPathFactory) -> Form:
+    """Local files under PostgreSQL's pointers."""
     with psycopg.connect(postgres.postgres_dsn, autocommit=True) as connection:
         connection.execute("CREATE DATABASE lake_tests")
     address = postgres.postgres.dsn("lake_tests", driver="psycopg2")
     create_catalog_tables(address)
-    return {"uri": address, "local.root": str(tmp_path_factory.mktemp("lake")), "warehouse": "local:///warehouse"}
+    return Form(CATALOG, {"uri": address, "local.root": str(tmp_path_factory.mktemp("lake")), "warehouse": "local:///warehouse"}, "raw")
 
 
-@pytest.fixture(scope="session")
-def catalog(catalog_properties: dict[str, str]) -> Catalog:
-    return open_catalog(CATALOG, catalog_properties)
+@pytest.fixture(scope="module")
+def form(request: pytest.FixtureRequest, local_form: Form) -> Iterator[Form]:
+    """The lake of the tests of a module: the local one, or what its parameter says."""
+    if getattr(request, "param", "jdbc") == "jdbc":
+        yield local_form
+        return
+    with process_in("qa"), moto() as properties:
+        yield Form("ol_data_lake_qa", properties, "ol_warehouse_qa_raw")
+
+
+@pytest.fixture(scope="module")
+def catalog_properties(form: Form) -> dict[str, str]:
+    """What opens the catalog once more."""
+    return form.properties
+
+
+@pytest.fixture(scope="module")
+def catalog(form: Form) -> Catalog:
+    return open_catalog(form.name, form.properties)
 
 
 @pytest.fixture
-def new_table(catalog: Catalog) -> Callable[..., Table]:
+def new_table(catalog: Catalog, form: Form) -> Callable[..., Table]:
     """Makes a table with a name of its own."""
 
     def make(schema: pa.Schema = ROWS, **options) -> Table:
-        return ensure_table(catalog, TableRef(CATALOG, "raw", f"t_{secrets.token_hex(6)}"), schema, **options)
+        return ensure_table(catalog, TableRef(form.name, form.schema, f"t_{secrets.token_hex(6)}"), schema, **options)
 
     return make
 

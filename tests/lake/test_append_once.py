@@ -1,8 +1,7 @@
-"""What a run key promises, within one process."""
+"""What a run key promises, within one process, on every form of a lake."""
 
 from __future__ import annotations
 
-import threading
 from collections.abc import Iterator
 
 import pyarrow as pa
@@ -12,12 +11,13 @@ from pyiceberg.table import Table
 from pyiceberg.transforms import DayTransform, IdentityTransform
 
 from include.lake import runkeys
-from include.lake.catalog import open_catalog, turn
-from include.lake.storage import local_path
+from include.lake.catalog import open_catalog
 from include.lake.writes import CommitConflictError, SchemaMismatchError, append_once, overwrite
 
 from .children import batch_of
-from .conftest import CATALOG, root_of
+from .forms import ON_EVERY_FORM, data_files, files_of
+
+pytestmark = ON_EVERY_FORM
 
 
 def test_a_second_write_under_a_key_commits_nothing(new_table) -> None:
@@ -102,8 +102,7 @@ def test_a_reader_that_fails_leaves_no_file(new_table, catalog: Catalog, monkeyp
 
     with pytest.raises(ConnectionResetError):
         append_once(table, pa.RecordBatchReader.from_batches(batch_of(1).schema, batches()), "run:1")
-    folder = local_path(root_of(catalog), table.location())
-    assert not [path for path in folder.rglob("*") if path.is_file() and path.suffix != ".json"]
+    assert not [location for location in files_of(catalog, table) if not location.endswith(".json")]
     assert append_once(table, batch_of(1), "run:1").committed
 
 
@@ -111,7 +110,7 @@ def test_a_reader_that_fails_leaves_no_file(new_table, catalog: Catalog, monkeyp
 def faster_writer(no_turns: None, catalog: Catalog, catalog_properties: dict[str, str], monkeypatch: pytest.MonkeyPatch) -> list[str]:
     """Another writer that commits one row right before each of our commits, while the list holds a key for it."""
     keys: list[str] = []
-    other = open_catalog(CATALOG, catalog_properties)
+    other = open_catalog(catalog.name, catalog_properties)
     commit = catalog.commit_table
 
     def late(table: Table, *arguments):
@@ -137,17 +136,17 @@ def test_a_conflict_with_the_same_key_ends_the_write(new_table, catalog: Catalog
     result = append_once(table, batch_of(1), "run:1")
     assert (result.committed, result.rows) == (False, 1)
     assert table.scan().count() == 1
-    assert len(list(local_path(root_of(catalog), table.location()).rglob("*.parquet"))) == 1, "the loser's file is gone"
+    assert len(data_files(catalog, table)) == 1, "the loser's file is gone"
 
 
 def test_patience_ends_with_an_error_and_without_files(new_table, catalog: Catalog, faster_writer: list[str]) -> None:
     table = new_table()
-    faster_writer += [f"other:{number}" for number in range(50)]
-    with pytest.raises(CommitConflictError, match=r"other writers were faster \d+ times in 1 s; nothing of run:1 was written"):
-        append_once(table, batch_of(1), "run:1", patience=1)
+    faster_writer += [f"other:{number}" for number in range(500)]
+    with pytest.raises(CommitConflictError, match=r"other writers were faster \d+ times in 3 s; nothing of run:1 was written"):
+        append_once(table, batch_of(1), "run:1", patience=3)
     table.refresh()
-    assert 1 < table.scan().count() < 50
-    assert len(list(local_path(root_of(catalog), table.location()).rglob("*.parquet"))) == table.scan().count()
+    assert 1 < table.scan().count() < 500
+    assert len(data_files(catalog, table)) == table.scan().count()
 
 
 def test_data_that_does_not_fit_is_refused_before_anything_is_written(new_table) -> None:
@@ -165,24 +164,3 @@ def test_evolve_adds_columns(new_table) -> None:
     assert table.scan(row_filter="new = 7").to_arrow().num_rows == 50
     assert table.scan(row_filter="new is null").to_arrow().num_rows == 50
     assert overwrite(table, batch_of(3), "run:3").replaced == 100
-
-
-def test_writers_take_turns(new_table, catalog: Catalog, catalog_properties: dict[str, str]) -> None:
-    name = new_table().name()
-    order: list[str] = []
-    other = open_catalog(CATALOG, catalog_properties)
-
-    def second() -> None:
-        with turn(other, name, 30):
-            order.append("second")
-
-    with turn(catalog, name, 30):
-        waiting = threading.Thread(target=second)
-        waiting.start()
-        with turn(other, ("raw", "another"), 30):
-            order.append("another table does not wait")
-        with turn(other, name, 0.2):
-            order.append("whoever has waited long enough goes on")
-        order.append("first")
-    waiting.join(30)
-    assert order == ["another table does not wait", "whoever has waited long enough goes on", "first", "second"]

@@ -16,10 +16,11 @@ from pyiceberg.transforms import DayTransform
 
 from include.lake import merges
 from include.lake.catalog import open_catalog
-from include.lake.storage import local_path
 from include.lake.writes import SchemaMismatchError, append_once, merge
 
-from .conftest import CATALOG, root_of
+from .forms import ON_EVERY_FORM, data_files
+
+pytestmark = ON_EVERY_FORM
 
 LEARNERS = pa.schema(
     [
@@ -119,7 +120,7 @@ def test_a_key_that_the_table_holds_twice_is_refused(new_table, catalog: Catalog
     append_once(table, arrow(learner("a", 1, 0.1), learner("a", 1, 0.2)), "run:0")
     with pytest.raises(ValueError, match=r"the table holds 2 rows with the key \{'course': 'a', 'learner': 1\}"):
         merge(table, arrow(learner("a", 1, 0.3), learner("b", 1)), KEYS, "run:1")
-    assert len(list(local_path(root_of(catalog), table.location()).rglob("*.parquet"))) == 1
+    assert len(data_files(catalog, table)) == 1
     assert merge(table, arrow(learner("a", 1, 0.3), learner("b", 1)), KEYS, "run:2", update=False).rows == 1
 
 
@@ -168,9 +169,9 @@ def between_look_and_commit(no_turns: None, catalog: Catalog, monkeypatch: pytes
     return actions
 
 
-def test_a_merge_is_planned_again_after_a_conflict(new_table, catalog_properties: dict[str, str], between_look_and_commit: list) -> None:
+def test_a_merge_is_planned_again_after_a_conflict(new_table, catalog: Catalog, catalog_properties: dict[str, str], between_look_and_commit: list) -> None:
     table = new_table(LEARNERS)
-    other = open_catalog(CATALOG, catalog_properties).load_table(table.name())
+    other = open_catalog(catalog.name, catalog_properties).load_table(table.name())
     between_look_and_commit.append(lambda: merge(other, arrow(learner("a", 1, 0.1), learner("b", 1, 0.1)), KEYS, "other:1"))
     between_look_and_commit.append(lambda: append_once(other, arrow(learner("c", 1, 0.1)), "other:2"))
     result = merge(table, arrow(learner("a", 1, 0.2), learner("c", 1, 0.1), learner("d", 1)), KEYS, "run:1")

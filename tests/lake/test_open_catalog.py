@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from concurrent.futures import ThreadPoolExecutor
 
 import psycopg
@@ -12,7 +13,7 @@ from pyiceberg.exceptions import NoSuchTableError
 
 from include.config.environments import read_environment
 from include.config.errors import ConfigError
-from include.lake.catalog import create_catalog_tables, ensure_table, open_catalog
+from include.lake.catalog import create_catalog_tables, ensure_table, open_catalog, turn
 from include.lake.names import TableRef
 
 from .conftest import CATALOG, ROWS
@@ -79,3 +80,24 @@ def test_an_existing_table_keeps_its_columns(catalog: Catalog) -> None:
 def test_what_is_not_there_is_not_invented(catalog: Catalog) -> None:
     with pytest.raises(NoSuchTableError):
         catalog.load_table(("raw", "never_made"))
+
+
+def test_writers_take_turns(new_table, catalog: Catalog, catalog_properties: dict[str, str]) -> None:
+    name = new_table().name()
+    order: list[str] = []
+    other = open_catalog(CATALOG, catalog_properties)
+
+    def second() -> None:
+        with turn(other, name, 30):
+            order.append("second")
+
+    with turn(catalog, name, 30):
+        waiting = threading.Thread(target=second)
+        waiting.start()
+        with turn(other, ("raw", "another"), 30):
+            order.append("another table does not wait")
+        with turn(other, name, 0.2):
+            order.append("whoever has waited long enough goes on")
+        order.append("first")
+    waiting.join(30)
+    assert order == ["another table does not wait", "whoever has waited long enough goes on", "first", "second"]

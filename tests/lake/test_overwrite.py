@@ -13,10 +13,11 @@ from pyiceberg.table import Table
 from pyiceberg.transforms import IdentityTransform
 
 from include.lake.catalog import open_catalog
-from include.lake.storage import local_path
 from include.lake.writes import append_once, overwrite, overwrite_partition
 
-from .conftest import CATALOG, root_of
+from .forms import ON_EVERY_FORM, data_files
+
+pytestmark = ON_EVERY_FORM
 
 SALES = pa.schema([("day", pa.string()), ("writer", pa.string()), ("number", pa.int64())])
 
@@ -57,12 +58,12 @@ def test_no_rows_empty_the_partition(table: Table) -> None:
 
 
 def test_nothing_is_replaced_when_the_table_holds_what_was_to_prevent_it(table: Table, catalog: Catalog) -> None:
-    files = len(list(local_path(root_of(catalog), table.location()).rglob("*.parquet")))
+    files = len(data_files(catalog, table))
     head = table.metadata.current_snapshot_id
     newer = "day = 'mon' and number >= 9"
     result = overwrite_partition(table, sales("mon", "late", 3), "day = 'mon'", "run:1", unless=newer)
     assert (result.committed, result.rows, result.snapshot_id) == (False, 0, head)
-    assert len(list(local_path(root_of(catalog), table.location()).rglob("*.parquet"))) == files, "no file is left behind"
+    assert len(data_files(catalog, table)) == files, "no file is left behind"
     assert overwrite_partition(table, sales("mon", "new", 3), "day = 'mon'", "run:1", unless="day = 'mon' and number > 9").committed
     assert counts(table)[("mon", "new")] == 3
 
@@ -85,18 +86,17 @@ def test_what_prevents_a_write_is_looked_at_when_it_commits(table: Table, catalo
     assert not result.committed
     assert counts(table)[("mon", "newer")] == 20
     named = {task.file.file_path for task in table.scan().plan_files()}
-    left = {str(path) for path in local_path(root_of(catalog), table.location()).rglob("*.parquet")}
     reachable = {entry["file_path"] for entry in table.inspect.all_data_files().to_pylist()}
     assert named <= reachable
-    assert len(left) == len(reachable)
+    assert len(data_files(catalog, table)) == len(reachable)
 
 
 def test_rows_outside_the_filter_are_refused(table: Table, catalog: Catalog) -> None:
-    files = len(list(local_path(root_of(catalog), table.location()).rglob("*.parquet")))
+    files = len(data_files(catalog, table))
     for day, found in (("tue", "'tue'"), (None, "None")):
         with pytest.raises(ValueError, match=rf"data row 10: found \{{'day': {found}, 'writer': 'new'"):
             overwrite_partition(table, pa.concat_tables([sales("mon", "new"), sales(day, "new")]), "day = 'mon'", "run:1")
-    assert len(list(local_path(root_of(catalog), table.location()).rglob("*.parquet"))) == files
+    assert len(data_files(catalog, table)) == files
 
 
 def test_the_whole_table_is_replaced(table: Table) -> None:
@@ -113,12 +113,12 @@ def test_a_new_table_can_be_overwritten(new_table) -> None:
     assert counts(table) == {("mon", "first"): 10}
 
 
-def test_two_writers_of_one_partition_never_mix(table: Table, catalog_properties: dict[str, str]) -> None:
+def test_two_writers_of_one_partition_never_mix(table: Table, catalog: Catalog, catalog_properties: dict[str, str]) -> None:
     start = threading.Barrier(3)
     errors: list[BaseException] = []
 
     def write(writer: str, other: bool) -> None:
-        mine = open_catalog(CATALOG, catalog_properties).load_table(table.name())
+        mine = open_catalog(catalog.name, catalog_properties).load_table(table.name())
         start.wait()
         try:
             for turn in range(5):

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from pathlib import Path
 
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -14,11 +13,12 @@ from pyiceberg.transforms import IdentityTransform
 
 from include.lake.catalog import open_catalog
 from include.lake.files import PartitionWriter, rows_of
-from include.lake.storage import local_path
 from include.lake.writes import append_once, replace_by_files
 
-from .conftest import CATALOG, root_of
+from .forms import ON_EVERY_FORM, data_files
 from .test_overwrite import SALES, counts, sales
+
+pytestmark = ON_EVERY_FORM
 
 
 @pytest.fixture
@@ -33,10 +33,6 @@ def table(new_table: Callable[..., Table]) -> Table:
 
 def writer_of(table: Table, **sizes: int) -> PartitionWriter:
     return PartitionWriter(table.metadata, table.io, {"day": "mon"}, **sizes)
-
-
-def data_files(table: Table, catalog: Catalog) -> set[Path]:
-    return set(local_path(root_of(catalog), table.location()).rglob("*.parquet"))
 
 
 def batch(writer: str, rows: int) -> pa.RecordBatch:
@@ -58,14 +54,14 @@ def test_two_writers_and_one_commit(table: Table) -> None:
 
 
 def test_row_groups_and_files_end_at_their_sizes(table: Table, catalog: Catalog) -> None:
-    before = data_files(table, catalog)
+    before = data_files(catalog, table)
     size = batch("a", 100).nbytes
     writer = writer_of(table, group_bytes=2 * size, file_bytes=4 * size)
     for _ in range(10):
         writer.write(batch("a", 100))
     files = writer.close()
     assert [file.record_count for file in files] == [400, 400, 200]
-    groups = sorted(pq.ParquetFile(path).num_row_groups for path in data_files(table, catalog) - before)
+    groups = sorted(pq.ParquetFile(table.io.new_input(location).open()).num_row_groups for location in data_files(catalog, table) - before)
     assert groups == [1, 2, 2]
 
 
@@ -77,13 +73,13 @@ def test_no_rows_make_no_file(table: Table) -> None:
 
 
 def test_what_is_given_up_leaves_nothing_behind(table: Table, catalog: Catalog) -> None:
-    before = data_files(table, catalog)
+    before = data_files(catalog, table)
     writer = writer_of(table, group_bytes=1, file_bytes=1)  # a file for each batch
     for _ in range(3):
         writer.write(batch("a", 4))
-    assert len(data_files(table, catalog)) == len(before) + 3
+    assert len(data_files(catalog, table)) == len(before) + 3
     writer.abort()
-    assert data_files(table, catalog) == before
+    assert data_files(catalog, table) == before
     assert writer.files == []
 
 
@@ -94,16 +90,16 @@ def test_a_repetition_changes_nothing_and_removes_its_own_files(table: Table, ca
         result = replace_by_files(table, writer.close(), "day = 'mon'", "run:1")
         assert result.committed is (number == 1)
         if number == 1:
-            files = data_files(table, catalog)
+            files = data_files(catalog, table)
     assert counts(table) == {("mon", "attempt 1"): 6, ("tue", "old"): 10}
-    assert data_files(table, catalog) == files
+    assert data_files(catalog, table) == files
 
 
-def test_other_partitions_change_meanwhile(table: Table, catalog_properties: dict[str, str]) -> None:
+def test_other_partitions_change_meanwhile(table: Table, catalog: Catalog, catalog_properties: dict[str, str]) -> None:
     writer = writer_of(table)
     writer.write(batch("new", 3))
     files = writer.close()
-    other = open_catalog(CATALOG, catalog_properties).load_table(table.name())
+    other = open_catalog(catalog.name, catalog_properties).load_table(table.name())
     append_once(other, sales("wed", "other", 4), "run:other")
     assert replace_by_files(table, files, "day = 'mon'", "run:1").committed
     assert counts(table) == {("mon", "new"): 3, ("tue", "old"): 10, ("wed", "other"): 4}

@@ -24,7 +24,8 @@ from tests.own_lake import process_in
 
 from .children import ROWS_PER_BATCH, batch_of
 from .conftest import ROWS
-from .test_glue import QA, moto, run_writers
+from .moto_server import moto
+from .test_glue import QA, run_writers
 from .test_with_trino import rows
 
 pytestmark = pytest.mark.lake

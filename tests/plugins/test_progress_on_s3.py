@@ -9,7 +9,7 @@ import pytest
 
 from include.jobs.warehouse.progress import ModelState, ProgressDocument
 from include.operators.dbt import read_progress
-from tests.lake.test_glue import moto
+from tests.lake.moto_server import moto
 
 URL = "s3://lake/work/progress/warehouse/run.json"
 READS = 60

@@ -18,7 +18,7 @@ from include.lake.clones.names import Lake, views_of
 from include.lake.clones.registry import clones_of
 from include.lake.metadata import pointers, publish
 from include.lake.rights import ForbiddenError
-from tests.lake.test_glue import moto
+from tests.lake.moto_server import moto
 from tests.own_lake import process_in
 
 from .tables import PR, base_of, clone_of, content, data_files, everything_below, new_table, rows_of, seen, tags_of

@@ -10,7 +10,7 @@ import pytest
 
 from include.lake.maintenance.quarantine import FOLDER, MarkerQuarantine, MovingQuarantine, Quarantine, chosen, purge_date, quarantine_of
 from include.lake.objects import LocalStore, ObjectStore, S3Store, s3_client
-from tests.lake.test_glue import moto
+from tests.lake.moto_server import moto
 from tests.own_lake import process_in
 
 DAY = date(2026, 11, 20)

@@ -36,7 +36,7 @@ from include.lake.writes import append_once, merge, overwrite_partition
 from tests.jobs.maintenance.test_maintain_tables import job
 from tests.lake.away import Proxy, away
 from tests.lake.conftest import ROWS
-from tests.lake.test_glue import moto
+from tests.lake.moto_server import moto
 from tests.own_lake import process_in, variables
 
 from .conftest import AWAY, LATER, Night, content, rows

@@ -35,7 +35,7 @@ from include.lake.names import TableRef
 from tests.jobs.openedx.forum.conftest import ROUNDS, run_in_process, tree
 from tests.jobs.openedx.forum.samples import document, element, line_of, ragged, write_dump
 from tests.jobs.test_contract import run_job
-from tests.lake.test_glue import wait_for
+from tests.lake.moto_server import wait_for
 
 pytestmark = pytest.mark.usefixtures("forum_lake")
 DAY = "2026-03-02T00:00:00Z"
