@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import functools
 import json
 import logging
 import random
@@ -17,7 +18,13 @@ from airflow.providers.cncf.kubernetes.kubernetes_helper_functions import PodLau
 from airflow.providers.cncf.kubernetes.operators.pod import KubernetesPodOperator
 from airflow.providers.cncf.kubernetes.secret import Secret
 from airflow.providers.cncf.kubernetes.utils.container import container_is_completed, container_is_succeeded
-from airflow.providers.cncf.kubernetes.utils.pod_manager import EMPTY_XCOM_RESULT, PodLaunchTimeoutException, PodNotFoundException, PodPhase
+from airflow.providers.cncf.kubernetes.utils.pod_manager import (
+    EMPTY_XCOM_RESULT,
+    PodLaunchTimeoutException,
+    PodManager,
+    PodNotFoundException,
+    PodPhase,
+)
 from airflow.providers.cncf.kubernetes.utils.xcom_sidecar import PodDefaults
 from airflow.sdk.exceptions import AirflowException, AirflowFailException
 from kubernetes.client import models as k8s
@@ -28,6 +35,7 @@ from include.config.locations import image_for, location_of_domain
 from include.contract import PERMANENT_EXIT, JobResult, read_line
 from include.pods.failures import GONE, PodFailure, failure_of
 from include.pods.job import RESULT_IN_POD, JobSpec
+from include.pods.logs import PatientPodManager
 from include.pods.outcome import JobError, publish_results, raise_for_exit
 from include.pods.profiles import PROFILES
 from include.pods.secrets import refuse_secrets
@@ -162,6 +170,11 @@ class PlatformPodOperator(KubernetesPodOperator):
             termination_grace_period=30,  # jobs end within it on TERM
             **{**_executor(spec), **kwargs},
         )
+
+    @functools.cached_property
+    def pod_manager(self) -> PodManager:
+        """As the provider's, but patient with a node whose kubelet starts again."""
+        return PatientPodManager(kube_client=self.client, callbacks=self.callbacks)
 
     def build_pod_request_obj(self, context: Any = None, **kwargs: Any) -> k8s.V1Pod:
         """As the provider's, but the XCom sidecar has limits, ends on TERM, and has the job's own image: pinned as the job is, and on the node already.

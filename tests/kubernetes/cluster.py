@@ -62,9 +62,9 @@ class Cluster:
         """Deletes what is there of these with all that is in them, and waits until it is gone."""
         for name in names:
             with contextlib.suppress(ApiException):
-                self.core.delete_collection_namespaced_pod(name, grace_period_seconds=0)  # or they would take their time to end
+                self.core.delete_namespace(name)  # first, so that nobody makes the pods anew
             with contextlib.suppress(ApiException):
-                self.core.delete_namespace(name)
+                self.core.delete_collection_namespaced_pod(name, grace_period_seconds=0)  # or they would take their time to end
         self.wait_for(f"namespaces are left of {names}", lambda: not {one.metadata.name for one in self.core.list_namespace().items} & set(names), seconds)
 
     def pods(self, selector: str = "", namespace: str = NAMESPACE) -> list[client.V1Pod]:
