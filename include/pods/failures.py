@@ -8,7 +8,7 @@ from kubernetes.client import models as k8s
 
 KILLED = 137
 DISRUPTED = "DisruptionTarget"
-GONE = "its pod was taken away while it ran: its node was drained or lost, or somebody deleted it"
+GONE = "its pod was taken away while it ran: its node was drained or lost, something of higher priority took its place, or somebody deleted it"
 
 
 @dataclass(frozen=True)

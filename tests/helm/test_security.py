@@ -168,6 +168,13 @@ def test_both_charts_mean_the_same_accounts_and_roles(environment: str) -> None:
 
 
 @pytest.mark.parametrize("environment", ENVIRONMENTS)
+def test_only_the_control_plane_takes_the_place_of_what_runs(environment: str) -> None:
+    classes = {one["metadata"]["name"]: (one["value"], one["preemptionPolicy"]) for one in platform_objects(environment) if one["kind"] == "PriorityClass"}
+    assert {name for name, (_, policy) in classes.items() if policy != "Never"} == {"ol-critical"}
+    assert sorted(classes, key=lambda name: classes[name]) == ["ol-batch", "ol-worker", "ol-critical"]
+
+
+@pytest.mark.parametrize("environment", ENVIRONMENTS)
 def test_priority_classes_exist(environment: str) -> None:
     made = {one["metadata"]["name"] for one in platform_objects(environment) if one["kind"] == "PriorityClass"}
     used = {value for key, value in walk(airflow_values(environment)) if key == "priorityClassName"}

@@ -53,7 +53,7 @@ class Round:
     tasks: list[Task] = field(default_factory=list)
     pods: list[Any] = field(default_factory=list)
     lost: set[str] = field(default_factory=set)
-    """Tasks whose own process was killed in its pod."""
+    """Tasks whose own process was killed in its pod, or whose pod made room for a component that started again."""
     failed: list[Attempt] = field(default_factory=list)
     """The tries of tasks beside the scheduler that were not their last; without those of tasks whose own process was killed."""
     scheduler_ends: set[datetime] = field(default_factory=set)
@@ -141,6 +141,7 @@ def rounds(airflow_cluster: AirflowCluster, rows: Table, cluster_node: Node, req
                 killer.kill(what)
             one.tasks = airflow_cluster.finished(DAG_ID, one.run_id, 1200)
         one.pods = [pod for pod in seen.pods.values() if pod.spec.containers[0].args and one.run_id in " ".join(pod.spec.containers[0].args)]
+        one.lost |= {pod.metadata.labels["task_id"] for pod in one.pods if was_disrupted(pod)}
         one.scheduler_ends = schedulers.ends.get("scheduler", set())
         one.failed = failed_beside_scheduler(airflow_cluster, one)
         found.append(one)
@@ -149,6 +150,11 @@ def rounds(airflow_cluster: AirflowCluster, rows: Table, cluster_node: Node, req
         seconds = [one.recovery[what] for one in found]
         told.append(f"recovery after a kill of {what}: {statistics.median(seconds):.1f} s (largest of {len(seconds)}: {max(seconds):.1f} s)")
     return found
+
+
+def was_disrupted(pod: Any) -> bool:
+    """Whether the cluster took the pod away while it ran."""
+    return any(condition.type == "DisruptionTarget" and condition.status == "True" for condition in pod.status.conditions or ())
 
 
 def failed_beside_scheduler(airflow: AirflowCluster, one: Round) -> list[Attempt]:
