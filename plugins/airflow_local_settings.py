@@ -22,6 +22,8 @@ if TYPE_CHECKING:
 __all__ = ["create_metadata_engine", "pod_mutation_hook"]
 log = logging.getLogger(__name__)
 PATIENCE = 60.0  # seconds
+LIBPQ = {"connect_timeout": 10, "keepalives_idle": 10, "keepalives_interval": 5, "keepalives_count": 3, "tcp_user_timeout": 20_000}
+"""A PgBouncer whose pod or node went without a word is known to be gone after some twenty seconds; the system's own limits are hours. Seconds; milliseconds."""
 PAUSE = (0.2, 1.0)  # seconds; drawn, so that not all that wait come at once
 FOR_GOOD = ("authentication failed", "no password supplied", "does not exist", "no pg_hba.conf entry")  # what no waiting mends, in PostgreSQL's words
 WORKER = "kubernetes_executor"  # the label of pods that run tasks; pods of jobs come by here too, and are left as they are
@@ -30,8 +32,10 @@ LOCATIONS = "AIRFLOW__SECRETS__BACKEND_KWARG__LOCATIONS"
 
 def create_metadata_engine(sql_alchemy_conn: str, *, engine_args: dict[str, Any], connect_args: dict[str, Any]) -> Engine:
     """As Airflow's own, but a database that is away is waited for (see :func:`connect_patiently`). A statement that it dies under fails as ever."""
-    from sqlalchemy import create_engine, event
+    from sqlalchemy import create_engine, event, make_url
 
+    if make_url(sql_alchemy_conn).get_backend_name() == "postgresql":
+        connect_args = {**LIBPQ, **connect_args}
     engine = create_engine(sql_alchemy_conn, connect_args=connect_args, **engine_args)
     event.listen(engine, "do_connect", connect_patiently)
     return engine

@@ -40,6 +40,19 @@ def test_a_database_that_starts_again_is_waited_for(own_postgres: Platform, monk
     engine.dispose()
 
 
+def test_a_peer_that_is_gone_without_a_word_is_noticed(postgres: Platform) -> None:
+    """The settings are the connection's own, and a deployment's come before them. Another database has no such settings."""
+    dsn = postgres.postgres.dsn("postgres", driver="psycopg2")
+    for given, keepalive in (({}, "10"), ({"keepalives_idle": 33}, "33")):
+        engine = create_metadata_engine(dsn, engine_args=POOL, connect_args=given)
+        with engine.connect() as connection:
+            found = connection.connection.dbapi_connection.get_dsn_parameters()
+        assert (found["keepalives_idle"], found["tcp_user_timeout"], found["connect_timeout"]) == (keepalive, "20000", "10")
+        engine.dispose()
+    with create_metadata_engine("sqlite://", engine_args={}, connect_args={}).connect() as connection:
+        assert connection.execute(text("SELECT 1")).scalar() == 1
+
+
 def test_a_refused_login_is_told_at_once(postgres: Platform, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(airflow_local_settings.time, "sleep", lambda _: pytest.fail("it waits"))
     engine = create_metadata_engine(postgres.postgres.dsn("nobody_made_this", driver="psycopg2"), engine_args=POOL, connect_args={})
