@@ -23,7 +23,6 @@ import json
 import logging
 import os
 import re
-import sys
 from collections.abc import Iterator, Mapping
 from typing import Any
 from urllib.parse import quote, quote_plus, unquote, urlsplit
@@ -32,6 +31,7 @@ from airflow.listeners import hookimpl
 from airflow.plugins_manager import AirflowPlugin
 from airflow.providers.common.io.xcom.backend import XComObjectStorageBackend
 from airflow.sdk.bases.xcom import BaseXCom
+from airflow_processes import is_api_server
 
 _SECRET = re.compile(r"PASSWORD|PASSWD|PASSPHRASE|SECRET|TOKEN|CREDENTIAL|(PRIVATE|ACCESS|API|FERNET|SIGNING|WEBHOOK)_KEY|HMAC|DSN$|_CONN(_|$)", re.IGNORECASE)
 _BESIDE = re.compile(r"_(ID|FILE|PATH|NAME|URL|VARIABLES|BACKEND)$", re.IGNORECASE)
@@ -181,8 +181,8 @@ class SecretMasking(AirflowPlugin):
 
     @classmethod
     def on_load(cls, *args: Any, **kwargs: Any) -> None:
-        """Called in each process that loads plugins; of these the API server alone has made itself by then."""
-        if "airflow.api_fastapi.app" in sys.modules:
+        """Called in each process that loads plugins."""
+        if is_api_server():
             _register()
             mask_own_log()
 

@@ -9,16 +9,14 @@ until the database ended the idle transactions and with them the tasks' results.
 from __future__ import annotations
 
 import asyncio
-import sys
 from typing import TYPE_CHECKING, Any
 
 from airflow.plugins_manager import AirflowPlugin
+from airflow_processes import is_api_server
 
 if TYPE_CHECKING:
     from airflow.api_fastapi.auth.managers.base_auth_manager import BaseAuthManager
     from airflow.api_fastapi.auth.managers.models.base_user import BaseUser
-
-API_SERVER = "airflow.api_fastapi.app"  # the module that makes the server: other components have no users
 
 
 def check_beside_the_loop() -> None:
@@ -56,5 +54,5 @@ class TokenChecks(AirflowPlugin):
     @classmethod
     def on_load(cls, *args: Any, **kwargs: Any) -> None:
         """Called in each process that loads plugins."""
-        if API_SERVER in sys.modules:
+        if is_api_server():  # other components have no users
             check_beside_the_loop()

@@ -22,12 +22,10 @@ from pyiceberg.catalog import Catalog
 from pyiceberg.table import Table
 
 from include.config.environments import ROOT
-from include.lake.catalog import create_catalog_tables, ensure_table, open_catalog
+from include.lake.catalog import create_catalog_tables, ensure_table
 from include.lake.names import TableRef
 from include.local.platform import Platform
-from tests.lake.forms import Form
-from tests.lake.moto_server import moto
-from tests.own_lake import process_in
+from tests.lake.forms import Form, form_named
 
 CATALOG = "ol_data_lake_local"
 ROWS = pa.schema([pa.field("batch", pa.int64()), pa.field("number", pa.int64()), pa.field("text", pa.string())])
@@ -46,11 +44,8 @@ def local_form(postgres: Platform, tmp_path_factory: pytest.TempPathFactory) -> 
 @pytest.fixture(scope="module")
 def form(request: pytest.FixtureRequest, local_form: Form) -> Iterator[Form]:
     """The lake of the tests of a module: the local one, or what its parameter says."""
-    if getattr(request, "param", "jdbc") == "jdbc":
-        yield local_form
-        return
-    with process_in("qa"), moto() as properties:
-        yield Form("ol_data_lake_qa", properties, "ol_warehouse_qa_raw")
+    with form_named(getattr(request, "param", "jdbc"), local_form) as found:
+        yield found
 
 
 @pytest.fixture(scope="module")
@@ -61,7 +56,7 @@ def catalog_properties(form: Form) -> dict[str, str]:
 
 @pytest.fixture(scope="module")
 def catalog(form: Form) -> Catalog:
-    return open_catalog(form.name, form.properties)
+    return form.open()
 
 
 @pytest.fixture

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 
 import pytest
@@ -28,14 +29,19 @@ class Form:
     properties: dict[str, str]
     schema: str
 
+    def open(self) -> Catalog:
+        """A catalog of one's own."""
+        return open_catalog(self.name, self.properties)
 
-def catalog_of(request: pytest.FixtureRequest) -> Iterator[Catalog]:
-    """For a fixture with :data:`FORMS` as its parameters: a catalog, in a process that may write it."""
-    if request.param == "jdbc":
-        yield request.getfixturevalue("catalog")
+
+@contextmanager
+def form_named(name: str, local: Form) -> Iterator[Form]:
+    """One of :data:`FORMS` for the length of a block, in a process that may write it."""
+    if name == "jdbc":
+        yield local
         return
     with process_in("qa"), moto() as properties:
-        yield open_catalog("ol_data_lake_qa", properties)
+        yield Form("ol_data_lake_qa", properties, "ol_warehouse_qa_raw")
 
 
 def files_of(catalog: Catalog, table: Table) -> set[str]:

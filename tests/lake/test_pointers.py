@@ -17,7 +17,7 @@ from include.lake.metadata import MAIN, Document, PointerMovedError, pointer, pu
 from include.lake.names import TableRef
 from include.lake.objects import ObjectStore, store_of
 from include.lake.pointers import Ailment, Rules, examine, repair, scan
-from tests.lake.forms import FORMS, catalog_of
+from tests.lake.forms import FORMS, Form, form_named
 
 from .conftest import ROWS
 
@@ -27,9 +27,10 @@ LATER = Rules(("airbyte_staging*",), timedelta(hours=26), NOW + timedelta(hours=
 
 
 @pytest.fixture(scope="module", params=FORMS)
-def lake(request: pytest.FixtureRequest) -> Iterator[Catalog]:
+def lake(request: pytest.FixtureRequest, local_form: Form) -> Iterator[Catalog]:
     """Both kinds of catalog, local files and S3."""
-    yield from catalog_of(request)
+    with form_named(request.param, local_form) as form:
+        yield form.open()
 
 
 @pytest.fixture

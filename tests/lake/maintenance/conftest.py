@@ -23,7 +23,7 @@ from include.lake.names import TableRef
 from include.lake.objects import ObjectStore, store_of
 from include.local.platform import Platform
 from tests.lake.conftest import ROWS, root_of
-from tests.lake.forms import FORMS, catalog_of
+from tests.lake.forms import FORMS, Form, form_named
 
 NOW = datetime.now(UTC)
 POLICY = Policy(True, timedelta(days=7), timedelta(days=3), 32_000_000, 1000, 1000, 1000, 50)
@@ -74,9 +74,10 @@ class Night:
 
 
 @pytest.fixture(scope="module", params=FORMS)
-def lake_of(request: pytest.FixtureRequest) -> Iterator[Catalog]:
+def lake_of(request: pytest.FixtureRequest, local_form: Form) -> Iterator[Catalog]:
     """Local files under PostgreSQL's pointers, S3 under Glue's."""
-    yield from catalog_of(request)
+    with form_named(request.param, local_form) as form:
+        yield form.open()
 
 
 @pytest.fixture
