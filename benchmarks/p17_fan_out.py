@@ -1,8 +1,8 @@
 """P17: from the request that reports 150 or 1,000 partitions of an asset to the end of the last of the runs they ask for.
 
 Ours is the platform's ``airflow.cfg``; the peer is Airflow's own defaults, on the same PostgreSQL, with the same DAGs: one that reports changed
-partitions with the operator of the Open edX sweep, one that runs once for each of them. The runs' task is empty, so what is measured is the fan-out
-and not the work. The limit is a single run of one DAG with as many empty tasks: what the scheduler can do when it makes no runs.
+partitions with the operator of the Open edX sweep, one that runs once for each of them, as many at a time as of a deployment's course runs. The runs'
+task is empty, so what is measured is the fan-out and not the work. The limit is a single run of one DAG with as many empty tasks: what the scheduler can do when it makes no runs.
 ``OL_P17_KEYS`` sets the numbers of partitions.
 """
 
@@ -40,6 +40,7 @@ from airflow.sdk import DAG, Param, PartitionedAssetTimetable, task
 from include.config.environments import current_environment
 from include.config.vocabulary import Layer
 from include.contract import JobResult, TableResult
+from include.factories.openedx import ACTIVE_COURSES
 from include.lake.assets import asset_of
 from include.lake.names import table_in
 from include.operators.openedx import ReportChangedCourses
@@ -56,7 +57,7 @@ with DAG("report_partitions", schedule=None, catchup=False, params={"keys": Para
 
     sweep() >> ReportChangedCourses(task_id="report", asset=asset, sweep_task_id="sweep")
 
-with DAG("each_partition", schedule=PartitionedAssetTimetable(assets=asset), catchup=False):
+with DAG("each_partition", schedule=PartitionedAssetTimetable(assets=asset), catchup=False, max_active_runs=ACTIVE_COURSES):
     EmptyOperator(task_id="nothing")
 '''
 BARE_FILE = '''"""Airflow DAGs of many empty tasks."""

@@ -35,6 +35,8 @@ OBSERVATIONS = "sweep__observations"
 LOGS = "tracking_logs"
 COURSE = "{{ dag_run.partition_key or params.course }}"
 """A run of a partition has its key; one that somebody starts without, and ``airflow dags test``, says it in the parameters."""
+ACTIVE_COURSES, ASKING_LMS = 64, 16
+"""Runs of course runs at a time: most of them wait for a slot of Studio's, which are few. And those that ask the LMS for a course's structure."""
 STRUCTURE = ("api__course_structure", "api__course_blocks")
 COURSE_XML = tuple(f"course_xml__{name}" for name in ("metadata", "video", "blocks", "policies", "signatories", "static_assets"))
 FORUM = ("contents", "users", "subscriptions")
@@ -173,7 +175,7 @@ def build_course_dag(here: Deployment) -> DAG:
     schedule = PartitionedAssetTimetable(assets=here.asset(OBSERVATIONS))
     params = {"course": Param("", type="string", description="the course run, when the run has no partition: course-v1:MITxT+6.00x+1T2026")}
     description = "Exports, parses and loads one course run that was published again."
-    with here.dag("course", description, schedule, COURSE_TRIAGE, max_active_runs=16, params=params) as dag:
+    with here.dag("course", description, schedule, COURSE_TRIAGE, max_active_runs=ACTIVE_COURSES, params=params) as dag:
         exported = CourseExport(
             task_id="export",
             start=job("course-export", ("--mode", "start", *export)),
@@ -186,6 +188,7 @@ def build_course_dag(here: Deployment) -> DAG:
             job("course-structure", (*course, *api, "--landing", site.landing, *run_key)),
             environment,
             task_id="structure",
+            max_active_tis_per_dag=ASKING_LMS,
             outlets=[here.asset(name) for name in STRUCTURE],
         )
         loaded = job_task(job("course-load", load, Profile.M), environment, task_id="load", pool=LAKE_POOL, outlets=[here.asset(name) for name in COURSE_XML])
