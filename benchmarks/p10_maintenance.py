@@ -2,6 +2,7 @@
 
 Ours expires what is older than a week and takes away every file that nothing names any more. The peer is the system this one replaces: eight threads,
 pyiceberg's ``expire_snapshots``, no file deleted. The limit is ours' requests, 20 ms each, sixteen at a time. ``OL_P10_TABLES`` sets the number of tables.
+Then dbt's tables, whose small files are rewritten: :mod:`benchmarks.compaction`.
 """
 
 from __future__ import annotations
@@ -23,6 +24,8 @@ from typing import Any
 import pyarrow as pa
 from pyiceberg.catalog import Catalog
 
+from benchmarks.compaction import cases
+from benchmarks.many_tables import COPYABLE, NAMED, backdate, copied, folder_of
 from benchmarks.options import Options
 from benchmarks.results import Case, Goal, Outcome, Series, alternate
 from benchmarks.stage import scratch
@@ -150,8 +153,8 @@ class Stage:
         template = _template(plain)
         now = time.time()
         for number in range(1, self.tables):
-            register(plain, SCHEMA, f"t_{number:06d}", _copied(root, template, number))
-        _aged(root, now)
+            register(plain, SCHEMA, NAMED.format(number), copied(root, template, number))
+        backdate(root, now - 4 * 86_400)
         return catalog
 
     def ours(self) -> float:
@@ -184,7 +187,7 @@ class Stage:
         with ThreadPoolExecutor(8) as threads:
             list(threads.map(expire, catalog.list_tables(SCHEMA)))
         seconds = time.monotonic() - began
-        kept = {len(catalog.load_table((SCHEMA, f"t_{number:06d}")).metadata.snapshots) for number in (0, self.tables - 1)}
+        kept = {len(catalog.load_table((SCHEMA, NAMED.format(number))).metadata.snapshots) for number in (0, self.tables - 1)}
         if kept != {KEPT}:
             raise AssertionError(f"the peer kept {kept} snapshots, ours {KEPT}")
         shutil.rmtree(catalog.properties["local.root"])
@@ -210,7 +213,9 @@ def measure(options: Options) -> Outcome:
     goal = Goal(seconds=GOAL_SECONDS * scale, ratio=GOAL_RATIO)
     first = Case(Series(series["ours"]), Series(series["peer"], note="no file deleted"), limit, goal, notes=notes)
     second = Case(Series(tuple(stage.second)), goal=Goal(seconds=max(1.0, SECOND_NIGHT * scale)), name="second", notes=("a night without changes",))
-    return Outcome((first, second), {"tables": tables, "snapshots": SNAPSHOTS, "latency": LATENCY, "failing": FAILING, "seed": SEED})
+    with scratch() as folder:
+        compacted = cases(folder)
+    return Outcome((first, second, *compacted), {"tables": tables, "snapshots": SNAPSHOTS, "latency": LATENCY, "failing": FAILING, "seed": SEED})
 
 
 def _night(catalog: Catalog, store: LocalStore, latency: Latency, known: dict[str, Known]) -> Run:
@@ -250,17 +255,16 @@ def _check(catalog: Catalog, store: LocalStore, before: dict[str, int], found: R
 
 def _template(catalog: Catalog) -> Path:
     rows = pa.table({"id": pa.array(range(500), pa.int64()), "text": [f"row {number} of a raw table" for number in range(500)]})
-    properties = {"write.avro.compression-codec": "null"}  # so that a name can be replaced by one of equal length
-    table = ensure_table(catalog, TableRef(catalog.name, SCHEMA, "t_000000"), rows.schema, properties=properties)
+    table = ensure_table(catalog, TableRef(catalog.name, SCHEMA, NAMED.format(0)), rows.schema, properties=COPYABLE)
     for number in range(SNAPSHOTS):
         table.append(rows) if number == 0 else table.overwrite(rows)
     _spread(catalog, table)
-    return Path(catalog.properties["local.root"]) / table.location().removeprefix("local:///")
+    return folder_of(Path(catalog.properties["local.root"]), table.location())
 
 
 def _spread(catalog: Catalog, table: Any) -> None:
     """Every overwrite is two snapshots; the metadata file is rewritten so that fifteen of them are left, a day apart, the newest a day old."""
-    path = Path(catalog.properties["local.root"]) / table.metadata_location.removeprefix("local:///")
+    path = folder_of(Path(catalog.properties["local.root"]), table.metadata_location)
     data = json.loads(path.read_text())
     kept = sorted(data["snapshots"], key=lambda one: one["sequence-number"])[-SNAPSHOTS:]
     now = int(time.time() * 1000)
@@ -269,27 +273,6 @@ def _spread(catalog: Catalog, table: Any) -> None:
     data["snapshots"] = kept
     data["snapshot-log"] = [{"snapshot-id": one["snapshot-id"], "timestamp-ms": one["timestamp-ms"]} for one in kept]
     path.write_text(json.dumps(data))
-
-
-def _copied(root: Path, template: Path, number: int) -> str:
-    old = template.name.encode()
-    new = f"t_{number:06d}{template.name[8:]}".encode()
-    target = template.with_name(new.decode())
-    newest = ""
-    for path in template.rglob("*"):
-        if path.is_file():
-            copied = target / path.relative_to(template)
-            copied.parent.mkdir(parents=True, exist_ok=True)
-            data = path.read_bytes()
-            copied.write_bytes(data if path.suffix == ".parquet" else data.replace(old, new))
-            newest = max(newest, str(copied)) if path.name.endswith(".metadata.json") else newest
-    return f"local:///{Path(newest).relative_to(root)}"
-
-
-def _aged(root: Path, now: float) -> None:
-    for folder, _, names in os.walk(root):
-        for name in names:
-            os.utime(Path(folder) / name, (now - 4 * 86_400,) * 2)
 
 
 @contextmanager

@@ -2,8 +2,8 @@
 
 Ours is the platform's ``airflow.cfg``; the peer is Airflow's own defaults, on the same PostgreSQL, with the same DAGs: one that reports changed
 partitions with the operator of the Open edX sweep, one that runs once for each of them, as many at a time as of a deployment's course runs. The runs'
-task is empty, so what is measured is the fan-out and not the work. The limit is a single run of one DAG with as many empty tasks: what the scheduler can do when it makes no runs.
-``OL_P17_KEYS`` sets the numbers of partitions.
+task is empty, so what is measured is the fan-out and not the work. The limit is a single run of one DAG with as many empty tasks: what the
+scheduler can do when it makes no runs. ``OL_P17_KEYS`` sets the numbers of partitions.
 """
 
 from __future__ import annotations
