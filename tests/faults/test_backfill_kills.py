@@ -1,4 +1,7 @@
-"""A backfill of days over three steps whose whole Airflow is killed: every day's three results are there once, and equal to those of a straight run."""
+"""A backfill of days over three steps whose whole Airflow is killed: every day's three results are there once, and equal to those of a straight run.
+
+What has a schedule goes on meanwhile: a DAG that is due every five seconds starts within a minute, but for what was due while Airflow was down.
+"""
 
 from __future__ import annotations
 
@@ -44,7 +47,7 @@ from datetime import timedelta
 
 import pendulum
 from airflow.providers.standard.operators.python import PythonOperator
-from airflow.sdk import DAG, CronPartitionTimetable, chain
+from airflow.sdk import DAG, CronPartitionTimetable, DeltaTriggerTimetable, chain
 from daily_steps import STEPS, run_step, table_of
 
 from include.config.environments import current_environment
@@ -65,11 +68,19 @@ with DAG("daily_steps", schedule=schedule, start_date=start, end_date=start, cat
             for step in STEPS
         )
     )
+with DAG("live", schedule=DeltaTriggerTimetable(timedelta(seconds=5)), start_date=start, catchup=False, max_active_runs=16):
+    PythonOperator(task_id="look", python_callable=pendulum.now)
 '''
 SOONER = {
     "orphaned_tasks_check_interval = 30": "orphaned_tasks_check_interval = 5\nscheduler_health_check_threshold = 15\nscheduler_heartbeat_sec = 2",
     "refresh_interval = 5": "refresh_interval = 2",
 }
+LIVE, LATEST = "live", 60.0  # seconds that its runs may come late
+JUST_STARTED = 15.0  # seconds before a kill in which what was due may have been under way
+DUE = """
+SELECT extract(epoch FROM r.run_after)::float8, extract(epoch FROM t.start_date)::float8
+FROM dag_run r JOIN task_instance t USING (dag_id, run_id) WHERE r.dag_id = %s AND r.run_type = 'scheduled' AND t.start_date IS NOT NULL
+"""
 EVENTS = "SELECT a.uri, e.partition_key FROM asset_event e JOIN asset a ON a.id = e.asset_id WHERE e.source_dag_id = %s"
 
 Results = Mapping[tuple[str, date], list[dict[str, Any]]]
@@ -136,21 +147,24 @@ def stage(request: pytest.FixtureRequest) -> Iterator[Stage]:
 def test_a_killed_backfill_ends_as_a_straight_one(stage: Stage) -> None:
     total, chance, begin = len(STEPS) * len(stage.days), random.Random(len(stage.days)), time.monotonic()
     api = AirflowApi(stage.platform.airflow_url, *stage.platform.airflow_login)
-    api.wait_for_dags({DAG_ID}, 300)
+    api.wait_for_dags({DAG_ID, LIVE}, 300)
     ask_for(stage.platform, DAG_ID, stage.days[0], stage.days[-1] + timedelta(days=1))
     kills = 1 if len(stage.days) < FEW else 2
-    told = []
+    told, down = [], []
     for number in range(kills):
         share = (number + chance.uniform(0.2, 0.7)) / kills
         wait_until(lambda share=share: stage.tasks("success") >= share * total and stage.tasks("running") > 0, PATIENCE, every=0.1)
         time.sleep(chance.uniform(0, 0.5))
+        killed_at = time.time()
         kill(stage.platform, *AIRFLOW)
         done = stage.tasks("success")
         assert share * total <= done < total, "it was over before the kill"
         told.append(f"killed after {done} tasks, {stage.tasks('running')} of them running")
         stage.platform.start(attached=True)
+        down.append((killed_at - JUST_STARTED, time.time()))
     wait_until(lambda: states(api, DAG_ID).get("success", 0) >= len(stage.days) or bool(states(api, DAG_ID).get("failed")), PATIENCE)
     seconds = time.monotonic() - begin
+    late = [started - due for due, started in stage.asked(DUE, LIVE) if not any(first <= due <= last for first, last in down)]
 
     assert states(api, DAG_ID) == {"success": len(stage.days)}
     found = results(stage.catalog())
@@ -163,8 +177,11 @@ def test_a_killed_backfill_ends_as_a_straight_one(stage: Stage) -> None:
     events = Counter(stage.asked(EVENTS, DAG_ID))
     assert set(events.values()) == {1}, "a partition was told of twice"
     assert {(uri.rpartition("__")[2], date.fromisoformat(day)) for uri, day in events} == set(found)
+    assert late, "nothing was due meanwhile"
+    assert max(late) <= LATEST, f"a run with a schedule came {max(late):.0f} s late"
     again = stage.asked("SELECT count(*) FROM task_instance WHERE dag_id = %s AND try_number > 1", DAG_ID)[0][0]
     print(f"{total} results of {len(stage.days)} days in {seconds:.0f} s; {'; '.join(told)}; {again} tasks were tried again")
+    print(f"{len(late)} runs with a schedule beside it, at most {max(late):.1f} s late")
 
 
 def straight(stage: Stage) -> Results:

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import random
 from collections.abc import Iterator
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
@@ -22,10 +22,11 @@ from include.lake.clones.registry import clones_of
 from include.lake.clones.selection import Chosen
 from include.lake.metadata import pointers, read_document
 from include.local.platform import Platform
+from tests.lake.maintenance.conftest import Night
 from tests.own_lake import new_lake, variables
 
 from .conftest import SEQUENCES
-from .tables import clone_name, content, data_files, new_table, rows_of
+from .tables import clone_name, content, new_table, rows_of
 
 TABLES, CLONES, STEPS = 20, 5, 8
 FEW = 20
@@ -148,16 +149,11 @@ class World:
         self._base_changed(name)
 
     def maintain_base(self) -> None:
-        """Expires everything but heads and tags, then deletes the files that nothing names any more."""
-        name = self.draw.choice(NAMES)
-        table = self.table(name)
-        table.maintenance.expire_snapshots().older_than(datetime.now() + timedelta(days=1)).commit()
-        reachable = set()
-        for snapshot in table.metadata.snapshots:
-            reachable.add(snapshot.manifest_list)
-            for manifest in snapshot.manifests(table.io):
-                reachable |= {manifest.manifest_path, *(entry.data_file.file_path for entry in manifest.fetch_manifest_entry(table.io))}
-        self.lake.store.delete([location for location, _, _ in data_files(self.lake, table) if location not in reachable])
+        """A night's maintenance, a month later: all snapshots but heads and those with a tag, and every file that none of the others names."""
+        name, schema = self.draw.choice(NAMES), self.lake.base_schemas[Layer.MART]
+        night = Night(self.lake.catalog, schema)
+        found = night.one(name, datetime.now(UTC) + timedelta(days=30))
+        assert found.skipped == (), found
         self._base_changed(name)
 
     def _base_changed(self, name: str) -> None:
