@@ -21,7 +21,7 @@ import pyarrow.parquet as pq
 from pyiceberg.catalog import Catalog
 from pyiceberg.table import Table
 
-from benchmarks.many_tables import COPYABLE, NAMED, copied, folder_of
+from benchmarks.many_tables import COPYABLE, NAMED, copied, path_of
 from benchmarks.results import Case, Goal, Series
 from include.config.environments import current_environment, lake_connection
 from include.config.load import load_maintenance_unit
@@ -123,7 +123,7 @@ def _peer(group: Group) -> None:
 
 def _limit(group: Group) -> None:
     root = Path(group.catalog.properties["local.root"])
-    folders = [folder_of(root, table.location()) / "data" for table in group.each(TAKERS[2])]
+    folders = [path_of(root, table.location()) / "data" for table in group.each(TAKERS[2])]
     with ProcessPoolExecutor(2) as workers:
         list(workers.map(_rewrite, folders, chunksize=8))
 
@@ -145,7 +145,7 @@ def _group(catalog: Catalog, tables: int, files: int, rows: int) -> Group:
         for number in range(files):
             table.append(_rows(draw, number * rows, rows))
         root = Path(catalog.properties["local.root"])
-        template = folder_of(root, table.location())
+        template = path_of(root, table.location())
         for number in range(1, tables):
             register(catalog, schema, NAMED.format(number), copied(root, template, number))
         size = tables * sum(file.stat().st_size for file in template.rglob("*.parquet"))

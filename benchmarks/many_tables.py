@@ -10,7 +10,7 @@ COPYABLE = {"write.avro.compression-codec": "null"}
 """Properties of a table that can be copied: a name in its manifests can be replaced by one of equal length."""
 
 
-def folder_of(root: Path, location: str) -> Path:
+def path_of(root: Path, location: str) -> Path:
     """Where a ``local:///`` location lies below the lake's root."""
     return root / location.removeprefix("local:///")
 

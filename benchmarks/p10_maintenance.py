@@ -25,7 +25,7 @@ import pyarrow as pa
 from pyiceberg.catalog import Catalog
 
 from benchmarks.compaction import cases
-from benchmarks.many_tables import COPYABLE, NAMED, backdate, copied, folder_of
+from benchmarks.many_tables import COPYABLE, NAMED, backdate, copied, path_of
 from benchmarks.options import Options
 from benchmarks.results import Case, Goal, Outcome, Series, alternate
 from benchmarks.stage import scratch
@@ -259,12 +259,12 @@ def _template(catalog: Catalog) -> Path:
     for number in range(SNAPSHOTS):
         table.append(rows) if number == 0 else table.overwrite(rows)
     _spread(catalog, table)
-    return folder_of(Path(catalog.properties["local.root"]), table.location())
+    return path_of(Path(catalog.properties["local.root"]), table.location())
 
 
 def _spread(catalog: Catalog, table: Any) -> None:
     """Every overwrite is two snapshots; the metadata file is rewritten so that fifteen of them are left, a day apart, the newest a day old."""
-    path = folder_of(Path(catalog.properties["local.root"]), table.metadata_location)
+    path = path_of(Path(catalog.properties["local.root"]), table.metadata_location)
     data = json.loads(path.read_text())
     kept = sorted(data["snapshots"], key=lambda one: one["sequence-number"])[-SNAPSHOTS:]
     now = int(time.time() * 1000)

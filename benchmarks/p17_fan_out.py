@@ -3,17 +3,19 @@
 Ours is the platform's ``airflow.cfg``; the peer is Airflow's own defaults, on the same PostgreSQL, with the same DAGs: one that reports changed
 partitions with the operator of the Open edX sweep, one that runs once for each of them, as many at a time as of a deployment's course runs. The runs'
 task is empty, so what is measured is the fan-out and not the work. The limit is a single run of one DAG with as many empty tasks: what the
-scheduler can do when it makes no runs. ``OL_P17_KEYS`` sets the numbers of partitions.
+scheduler can do when it makes no runs. The case ``two schedulers`` has a second one, as production has. ``OL_P17_KEYS`` sets the numbers of partitions.
 """
 
 from __future__ import annotations
 
 import os
 import statistics
+import subprocess
 import sys
 import time
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager, nullcontext
 from dataclasses import asdict, astuple, dataclass, field
 from pathlib import Path
 
@@ -31,6 +33,7 @@ KEYS = "1000,150"  # the first is the one with the goal
 REPEATS = 3
 GOALS = {1000: Goal(seconds=30.0), 150: Goal(seconds=10.0)}
 BOUND = 900.0
+OURS, PEER, TWO = "ours", "stock", "two schedulers"
 REPORT, EACH, BARE = "report_partitions", "each_partition", "bare_{keys}"
 DAG_FILE = '''"""Airflow DAGs: one reports changed partitions of an asset, one runs for each of them."""
 
@@ -101,6 +104,7 @@ class _Stage:
     fans: dict[tuple[str, int], list[Fan]] = field(default_factory=dict)
     bare: dict[int, list[float]] = field(default_factory=dict)
     rounds: int = 0
+    others: list[int] = field(default_factory=list)  # Airflow's processes beside the platform's own
 
     def round(self, name: str) -> None:
         """All sizes once with the settings of that name."""
@@ -111,15 +115,30 @@ class _Stage:
         api.wait_for_dags(dags, BOUND)
         for dag in dags:
             api.unpause(dag)
-        self.fan(5)  # the first runs load what later ones find loaded
-        for keys in self.sizes:
-            found = self.fan(keys)
-            self.fans.setdefault((name, keys), []).append(found)
-            print(f"  P17 {name}, {keys} partitions: {_text(found)}", file=sys.stderr, flush=True)
-            if name == "ours":
-                run = timed_run(api, BARE.format(keys=keys), bound=BOUND)
-                assert run.state == "success", f"{run.run_id}: {run.state}"
-                self.bare.setdefault(keys, []).append(run.seconds)
+        with self._second_scheduler() if name == TWO else nullcontext():
+            self.fan(50 if name == TWO else 5)  # the first runs load what later ones find loaded
+            for keys in self.sizes[:1] if name == TWO else self.sizes:
+                found = self.fan(keys)
+                self.fans.setdefault((name, keys), []).append(found)
+                print(f"  P17 {name}, {keys} partitions: {_text(found)}", file=sys.stderr, flush=True)
+                if name == OURS:
+                    run = timed_run(api, BARE.format(keys=keys), bound=BOUND)
+                    assert run.state == "success", f"{run.run_id}: {run.state}"
+                    self.bare.setdefault(keys, []).append(run.seconds)
+
+    @contextmanager
+    def _second_scheduler(self) -> Iterator[None]:
+        environment = {"PATH": os.environ["PATH"], "HOME": os.environ["HOME"], **self.platform.environment()}
+        command = [sys.executable, "-m", "airflow", "scheduler", "--skip-serve-logs"]
+        with (self.code / "second-scheduler.log").open("w") as log:
+            process = subprocess.Popen(command, cwd=self.code, env=environment, stdout=log, stderr=log)
+        self.others.append(process.pid)
+        try:
+            yield
+        finally:
+            self.others.remove(process.pid)
+            process.terminate()
+            process.wait(60)
 
     def fan(self, keys: int) -> Fan:
         """Reports so many new partitions and waits for their runs; every one ran once. Raises ``AssertionError``."""
@@ -139,8 +158,8 @@ class _Stage:
         return Fan(*(end - begin for end in passed), self._cpu() - cpu)
 
     def _cpu(self) -> float:
-        records = [record for record in self.platform.processes.records() if record.name.startswith("airflow-") and record.alive]
-        return sum(cpu_seconds(psutil.Process(record.pid) for record in records).values())
+        own = [record.pid for record in self.platform.processes.records() if record.name.startswith("airflow-") and record.alive]
+        return sum(cpu_seconds(psutil.Process(pid) for pid in (*own, *self.others)).values())
 
     def _runs(self, pattern: str) -> list[tuple[str, str, str, float, float]]:
         """From Airflow's own table: a page of the API for every hundred runs would keep the API server from its work."""
@@ -157,22 +176,25 @@ def measure(options: Options) -> Outcome:
         try:
             with own_platform(folder, files, ("airflow",)) as platform:
                 code = folder / "code"
-                stage = _Stage(code, platform, sizes, {"ours": (code / "airflow.cfg").read_text(encoding="utf-8"), "stock": STOCK})
+                ours = (code / "airflow.cfg").read_text(encoding="utf-8")
+                stage = _Stage(code, platform, sizes, {OURS: ours, TWO: ours, PEER: STOCK})
                 for number in range(repeats):
-                    for name in ("ours", "stock") if number % 2 == 0 else ("stock", "ours"):
+                    for name in (OURS, TWO, PEER) if number % 2 == 0 else (PEER, TWO, OURS):
                         stage.round(name)
         finally:
             remove(folder)
-    return Outcome(tuple(_case(stage, keys, named=number > 0) for number, keys in enumerate(sizes)), {"keys": sizes, "database": "PostgreSQL"})
+    cases = (_case(stage, sizes[0]), _case(stage, sizes[0], TWO), *(_case(stage, keys) for keys in sizes[1:]))
+    return Outcome(cases, {"keys": sizes, "database": "PostgreSQL"})
 
 
-def _case(stage: _Stage, keys: int, *, named: bool) -> Case:
-    ours, stock = (_series(stage.fans[name, keys]) for name in ("ours", "stock"))
+def _case(stage: _Stage, keys: int, name: str = OURS) -> Case:
+    fans = stage.fans[name, keys]
+    ours, stock = _series(fans), _series(stage.fans[PEER, keys])
     limit = Series(tuple(stage.bare[keys]), "as many empty tasks in one run")
-    fans = stage.fans["ours", keys]
     middle = Fan(*(statistics.median(values) for values in zip(*map(astuple, fans), strict=True)))
     notes = (f"{keys} partitions: {_text(middle)}", f"{keys / middle.seconds:.0f} runs/s, bare {keys / limit.median:.0f} tasks/s")
-    return Case(ours, stock, limit, GOALS.get(keys), f"{keys} partitions" if named else "", notes)
+    named = name if name != OURS else f"{keys} partitions" if keys != stage.sizes[0] else ""
+    return Case(ours, stock, limit, GOALS.get(keys), named, notes)
 
 
 def _series(fans: list[Fan]) -> Series:

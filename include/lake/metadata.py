@@ -60,6 +60,11 @@ class Pointer:
         """``schema.table``."""
         return f"{self.schema}.{self.table}"
 
+    @property
+    def folder(self) -> str:
+        """The table's folder as its metadata file's place tells; only the file itself knows of a table that keeps its metadata elsewhere."""
+        return self.location.rpartition("/")[0].removesuffix("/metadata")
+
 
 @dataclass(frozen=True)
 class Document:

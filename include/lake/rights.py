@@ -22,7 +22,7 @@ from pyiceberg.catalog import Catalog
 from include.config.environments import EnvironmentSettings, Territory, current_environment, territories
 from include.config.vocabulary import Environment, Layer
 
-PULL_REQUEST = re.compile(r"pr_[0-9]+\Z")
+PULL_REQUEST = re.compile(r"pr_[1-9][0-9]*\Z")
 _METADATA_FILE = re.compile(r".*/metadata/[^/]+\.metadata\.json\Z")
 
 

@@ -120,7 +120,7 @@ def _check(lake: Lake, folders: dict[str, str], tables: Iterable[Pointer], other
         if not location.startswith(f"{folders[table.schema]}/"):
             problems.append(f"{table.name} lies at {location}; allowed: a folder below {folders[table.schema]}")
     for table in others:
-        for place in {known.get(table.name) or _location(lake, table, trusting=True), _folder_of(table)}:
+        for place in {known.get(table.name) or _location(lake, table, trusting=True), table.folder}:
             problems += [f"{table.name} lies at {place}, and {schema} at {folder}" for schema, folder in folders.items() if _overlap(place, folder)]
     if problems:
         raise CloneError("nothing was removed, because of what would go with it:\n" + "\n".join(sorted(problems)))
@@ -129,15 +129,11 @@ def _check(lake: Lake, folders: dict[str, str], tables: Iterable[Pointer], other
 def _location(lake: Lake, table: Pointer, *, trusting: bool = False) -> str:
     """A table's folder. ``trusting``: where its metadata file lies in a folder named after schema and table, that one, without reading the file."""
     if trusting and f"/{table.schema}/{table.table}" in table.location:
-        return _folder_of(table)
+        return table.folder
     try:
         return read_document(lake.store, table.location).location
     except FileNotFoundError:
-        return _folder_of(table)
-
-
-def _folder_of(table: Pointer) -> str:
-    return table.location.rpartition("/")[0].removesuffix("/metadata")
+        return table.folder
 
 
 def _overlap(one: str, other: str) -> bool:

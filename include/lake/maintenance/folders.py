@@ -15,8 +15,8 @@ from include.lake.objects import ObjectStore, StoredObject
 
 
 def folder_of(pointer: Pointer) -> str:
-    """A table's folder as its metadata file's location tells; a table that keeps its metadata elsewhere is known only when that is read."""
-    return canonical(pointer.location.rpartition("/metadata/")[0] or pointer.location.rpartition("/")[0]).rstrip("/")
+    """A table's folder, in the one form in which a listing's files are told apart by folder."""
+    return canonical(pointer.folder).rstrip("/")
 
 
 def all_pointers(catalog: Catalog, schema_prefix: str, known: Mapping[str, Iterable[Pointer]]) -> list[Pointer]:
