@@ -38,6 +38,7 @@ LOCATION = "tests"  # a code location of its own, as a platform's next one would
 PASSWORD = re.compile(r"Password for user 'admin': ([0-9A-Za-z]+)")
 STORED = "s3://object_store@"
 READY_SECONDS = 600.0
+TASKS_AT_ONCE = 64  # of the session's one scheduler, as many as of production's two; they share its memory
 
 
 @dataclass(frozen=True)
@@ -76,7 +77,9 @@ def airflow_given(given: Given, over: Values) -> Values:
         "volumes": [*values["volumes"], {"name": "test-dags", "configMap": {"name": "test-dags"}}],
         "volumeMounts": [*values["volumeMounts"], *mounts],
         "dagProcessor": {"dagBundleConfigList": [*values["dagProcessor"]["dagBundleConfigList"], bundle]},
+        "scheduler": {"resources": {"limits": {"memory": "12Gi"}}},
         "config": {
+            "core": {"parallelism": TASKS_AT_ONCE},
             "logging": {"remote_base_log_folder": f"{given.root}/logs"},
             "common.io": {"xcom_objectstorage_path": f"{STORED}{given.store.bucket}/{given.session}/xcom"},
         },

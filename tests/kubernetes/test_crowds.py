@@ -16,11 +16,11 @@ import pytest
 from include.local.airflow_api import Task
 from include.pods.operator import NAMESPACE
 from tests.helm.charts import platform_values
-from tests.kubernetes.airflow_cluster import AirflowCluster
+from tests.kubernetes.airflow_cluster import TASKS_AT_ONCE, AirflowCluster
 from tests.kubernetes.cluster import room_for
 from tests.kubernetes.watching import Seen, watched
 
-FEW, MANY = 8, 64  # of dags/crowd.py
+FEW, MANY = 8, TASKS_AT_ONCE  # of dags/crowd.py
 RUNS_AT_ONCE = 20
 CONNECTIONS = 25  # postgres.maxConnections of helm/platform/values.yaml
 SECONDS = {FEW: 10, MANY: 75}  # that a task works; long enough for the last to start beside the first
@@ -34,14 +34,6 @@ class Sampled:
 
     connections: int = 0
     tasks: int = 0
-
-
-@pytest.fixture(scope="module")
-def wide(airflow_cluster: AirflowCluster, tmp_path_factory: pytest.TempPathFactory) -> Iterator[AirflowCluster]:
-    """The session's Airflow with room for 64 tasks beside its scheduler."""
-    over = {"config": {"core": {"parallelism": MANY}}, "scheduler": {"resources": {"limits": {"memory": "12Gi"}}}}
-    with airflow_cluster.deployed_with(over, tmp_path_factory.mktemp("wide")):
-        yield airflow_cluster
 
 
 @contextmanager
@@ -68,12 +60,12 @@ def sampled(address: str, dag_id: str) -> Iterator[Sampled]:
 
 
 @pytest.fixture(scope="module")
-def connections(wide: AirflowCluster, told: list[str]) -> dict[int, tuple[Sampled, list[Task]]]:
+def connections(airflow_cluster: AirflowCluster, told: list[str]) -> dict[int, tuple[Sampled, list[Task]]]:
     """What was seen under few and under many tasks at once."""
     found = {}
     for count in (FEW, MANY):
-        with sampled(wide.database, f"beside_{count}") as seen:
-            _, tasks = wide.run(f"beside_{count}", {"seconds": SECONDS[count]}, 600)
+        with sampled(airflow_cluster.database, f"beside_{count}") as seen:
+            _, tasks = airflow_cluster.run(f"beside_{count}", {"seconds": SECONDS[count]}, 600)
         found[count] = (seen, tasks)
         told.append(f"{count} tasks: at most {seen.tasks} at once, {seen.connections} connections to PostgreSQL")
     return found
@@ -94,18 +86,18 @@ def test_connections_to_the_database_do_not_grow_with_tasks(count: int, connecti
 
 
 @pytest.fixture(scope="module")
-def queued(wide: AirflowCluster, request: pytest.FixtureRequest, told: list[str]) -> tuple[list[str], Seen]:
+def queued(airflow_cluster: AirflowCluster, request: pytest.FixtureRequest, told: list[str]) -> tuple[list[str], Seen]:
     """The states of all runs at their end, and the pods that were there on the way."""
     count = request.config.getoption("--queued-runs")
-    wide.api.wait_for_dags({"short_runs"}, 120)
-    with room_for(wide.cluster, ROOM), watched(wide.cluster.new_core, NAMESPACE, "dag_id=short_runs") as seen:
-        run_ids = [wide.api.trigger("short_runs") for _ in range(count)]
+    airflow_cluster.api.wait_for_dags({"short_runs"}, 120)
+    with room_for(airflow_cluster.cluster, ROOM), watched(airflow_cluster.cluster.new_core, NAMESPACE, "dag_id=short_runs") as seen:
+        run_ids = [airflow_cluster.api.trigger("short_runs") for _ in range(count)]
         begun = time.monotonic()
-        wide.api.unpause("short_runs")
+        airflow_cluster.api.unpause("short_runs")
         for run_id in run_ids:
-            wide.finished("short_runs", run_id, 1800)
+            airflow_cluster.finished("short_runs", run_id, 1800)
         told.append(f"{count} runs with a pod each, {RUNS_AT_ONCE} at once: {time.monotonic() - begun:.0f} s, at most {seen.most_alive} pods")
-    return [wide.state("short_runs", run_id) for run_id in run_ids], seen
+    return [airflow_cluster.state("short_runs", run_id) for run_id in run_ids], seen
 
 
 def test_runs_that_wait_for_a_limit_are_all_done(queued: tuple[list[str], Seen], request: pytest.FixtureRequest) -> None:

@@ -56,11 +56,10 @@ def finished(api: AirflowApi, dag_id: str, run_id: str) -> Task:
 
 @pytest.fixture(scope="module")
 def started(airflow: AirflowApi) -> dict[str, str]:
-    """Run id by DAG id, of all cases but those that a test has to catch alive: triggered at once, since most of their time is waiting."""
-    names = {f"{case}__{way}" for case in CASES for way in WAYS} | {f"{case}__soon" for case in ("success", "permanent", "transient")}
-    caught = {f"sleeps__{way}" for way in WAYS}
-    airflow.wait_for_dags(names | caught, 120)
-    for name in names | caught:
+    """Run id by DAG id, of all cases: triggered at once, since most of their time is waiting. Those that a test has to catch alive sleep that long."""
+    names = {f"{case}__{way}" for case in (*CASES, "sleeps") for way in WAYS} | {f"{case}__soon" for case in ("success", "permanent", "transient")}
+    airflow.wait_for_dags(names, 120)
+    for name in names:
         airflow.unpause(name)
     return {name: airflow.trigger(name) for name in sorted(names)}
 
@@ -113,7 +112,7 @@ def test_an_image_that_is_not_there_fails_at_once(way: str, run: Callable[[str, 
 
 @pytest.mark.parametrize("way", WAYS)
 def test_a_pod_that_is_taken_away_is_started_again(way: str, airflow: AirflowApi, started: dict[str, str], cluster: Cluster) -> None:
-    run_id = airflow.trigger(f"sleeps__{way}")
+    run_id = started[f"sleeps__{way}"]
     (pod,) = cluster.wait_for("no pod runs", lambda: running(cluster, way))
     cluster.core.delete_namespaced_pod(pod.metadata.name, pod.metadata.namespace, grace_period_seconds=0)
     (second,) = cluster.wait_for("no second pod", lambda: [one for one in running(cluster, way) if one.metadata.uid != pod.metadata.uid], 150)

@@ -27,7 +27,7 @@ SCRIPTS = {
     "no_image": "done()",
     "no_result": "pass",
     "writes_root": "open('/opt/platform/x', 'w')",
-    "sleeps": "say('info', 'asleep'); time.sleep(120); done()",
+    "sleeps": "say('info', 'asleep'); time.sleep(900); done()",
 }
 ENDS_SOON = ("success", "permanent", "transient")
 
