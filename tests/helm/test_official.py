@@ -102,15 +102,16 @@ def unknown_options(config: Values) -> list[str]:
     import cosmos.settings
     from airflow.cli.commands.config_command import CONFIGS_CHANGES
     from airflow.configuration import conf
+    from airflow.providers.cncf.kubernetes import kubernetes_helper_functions
 
     known = conf.configuration_description
-    cosmos_reads = inspect.getsource(cosmos.settings)
+    undeclared = inspect.getsource(cosmos.settings) + inspect.getsource(kubernetes_helper_functions)  # what both read stands in their sources alone
     gone = {(old[0], old[1]) for old in conf.deprecated_options.values()}
     gone |= {(one.config.section, one.config.option) for one in CONFIGS_CHANGES if one.renamed_to or (one.was_removed and not one.default_change)}
     wrong = []
     for section, options in config.items():
         for option in options:
-            declared = option in known.get(section, {}).get("options", {}) or (section == "cosmos" and f'"cosmos", "{option}"' in cosmos_reads)
+            declared = option in known.get(section, {}).get("options", {}) or f'"{section}", "{option}"' in undeclared
             if not declared or ((section, option) in gone and option not in known.get(section, {}).get("options", {})):
                 wrong.append(f"{section}.{option}")
     return wrong
