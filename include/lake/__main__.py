@@ -20,7 +20,7 @@ from include.config.errors import ConfigError
 from include.lake.clones.names import CloneError
 from include.lake.metadata import PointerMovedError
 from include.lake.rights import ForbiddenError
-from include.lake.storage import StoreError
+from include.lake.store_errors import StoreError
 from include.redaction import redact, register
 
 NOUNS = {"clone": "include.lake.commands.clone", "schema": "include.lake.commands.schema"}

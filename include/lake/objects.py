@@ -24,7 +24,8 @@ from botocore.exceptions import BotoCoreError, ClientError
 from pyiceberg.catalog import Catalog
 
 from include.lake.rights import current_rights
-from include.lake.storage import RETRIES, ROOT_PROPERTY, SCHEME, LocalOutput, StoreError, local_path, telling
+from include.lake.storage import ROOT_PROPERTY, SCHEME, LocalOutput, local_path
+from include.lake.store_errors import RETRIES, StoreError, telling
 
 AT_A_TIME = 1000
 """Keys of one ``DeleteObjects`` request."""

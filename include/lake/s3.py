@@ -11,7 +11,7 @@ from fsspec.asyn import sync_wrapper
 from pyiceberg.io.fsspec import SCHEME_TO_FS
 from s3fs import S3FileSystem
 
-from include.lake.storage import RETRIES, StoreError
+from include.lake.store_errors import RETRIES, StoreError
 
 _AWAY = {errno.EBUSY, errno.EIO, errno.EREMOTEIO, errno.ETIMEDOUT}
 """What s3fs makes of 503, SlowDown, 500 and of answers that it does not know."""

@@ -12,7 +12,8 @@ from pathlib import Path
 import pytest
 
 from include.lake.objects import LocalStore
-from include.lake.storage import LakeFileIO, StoreError, local_path
+from include.lake.storage import LakeFileIO, local_path
+from include.lake.store_errors import StoreError
 
 
 @pytest.fixture

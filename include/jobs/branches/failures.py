@@ -9,7 +9,7 @@ from include.contract import PermanentError, TransientError
 from include.lake.clones.names import CloneError
 from include.lake.metadata import PointerMovedError
 from include.lake.rights import ForbiddenError
-from include.lake.storage import StoreError
+from include.lake.store_errors import StoreError
 
 
 @contextmanager

@@ -18,7 +18,7 @@ from pydantic import TypeAdapter, ValidationError
 
 from include.contract import PermanentError
 from include.lake.maintenance.model import Known, Outcome
-from include.lake.storage import StoreError, telling
+from include.lake.store_errors import StoreError, telling
 
 
 @dataclass(frozen=True)

@@ -19,7 +19,7 @@ from pyiceberg.catalog import Catalog
 
 from include.lake.objects import AT_A_TIME, ObjectStore, S3Store, StoredObject, store_of
 from include.lake.rights import current_rights
-from include.lake.storage import StoreError
+from include.lake.store_errors import StoreError
 
 FOLDER = ".quarantine"
 

@@ -7,7 +7,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from include.lake.storage import StoreError
+from include.lake.store_errors import StoreError
 from include.lake.writes import append_once
 
 from .conftest import rows

@@ -31,7 +31,7 @@ from include.lake.clones.selection import Chosen
 from include.lake.maintenance.quarantine import quarantine_of
 from include.lake.names import TableRef
 from include.lake.objects import S3Store, s3_client, store_of
-from include.lake.storage import StoreError
+from include.lake.store_errors import StoreError
 from include.lake.writes import append_once, merge, overwrite_partition
 from tests.jobs.maintenance.test_maintain_tables import job
 from tests.lake.away import Proxy, away
