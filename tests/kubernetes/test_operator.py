@@ -110,14 +110,22 @@ def test_an_image_that_is_not_there_fails_at_once(way: str, run: Callable[[str, 
     assert "localhost:9/jobs" in found.log
 
 
+@pytest.fixture(scope="module")
+def taken_away(started: dict[str, str], cluster: Cluster) -> dict[str, str]:
+    """The pods, by way, that are taken away while they run: at once, since another try comes after half a minute."""
+    found = {way: cluster.wait_for("no pod runs", lambda way=way: running(cluster, way))[0] for way in WAYS}
+    for pod in found.values():
+        cluster.core.delete_namespaced_pod(pod.metadata.name, pod.metadata.namespace, grace_period_seconds=0)
+    return {way: pod.metadata.uid for way, pod in found.items()}
+
+
 @pytest.mark.parametrize("way", WAYS)
-def test_a_pod_that_is_taken_away_is_started_again(way: str, airflow: AirflowApi, started: dict[str, str], cluster: Cluster) -> None:
-    run_id = started[f"sleeps__{way}"]
-    (pod,) = cluster.wait_for("no pod runs", lambda: running(cluster, way))
-    cluster.core.delete_namespaced_pod(pod.metadata.name, pod.metadata.namespace, grace_period_seconds=0)
-    (second,) = cluster.wait_for("no second pod", lambda: [one for one in running(cluster, way) if one.metadata.uid != pod.metadata.uid], 150)
+def test_a_pod_that_is_taken_away_is_started_again(
+    way: str, airflow: AirflowApi, started: dict[str, str], taken_away: dict[str, str], cluster: Cluster
+) -> None:
+    (second,) = cluster.wait_for("no second pod", lambda: [one for one in running(cluster, way) if one.metadata.uid != taken_away[way]], 150)
     assert second.metadata.labels["try_number"] == "2"
-    airflow.call("PATCH", f"/dags/sleeps__{way}/dagRuns/{run_id}", json={"state": "failed"})
+    airflow.call("PATCH", f"/dags/sleeps__{way}/dagRuns/{started[f'sleeps__{way}']}", json={"state": "failed"})
     cluster.wait_for("the pod outlives its task", lambda: not cluster.pods(f"dag_id=sleeps__{way}"), 90)
 
 
