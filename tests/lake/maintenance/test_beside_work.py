@@ -119,19 +119,31 @@ class Busy:
         """Holds one snapshot after another until it is older than anybody promised to keep it."""
         self.stop.wait(number * self.retention / len(READERS))  # so that they hold different ones
         while not self.stop.is_set():
-            table = self.night.catalog.load_table(self.ref.identifier)
-            snapshot = table.metadata.current_snapshot()
-            hold = Hold(table, snapshot.snapshot_id, datetime.fromtimestamp(snapshot.timestamp_ms / 1000, UTC), content(table, snapshot.snapshot_id))
+            hold = self._present()
+            if hold is None:
+                continue
             self.holds.append(hold)
             while hold.age < self.retention and not self.stop.wait(0.2):
                 try:
-                    found = content(table, hold.snapshot) if engine == "pyiceberg" else self._by_trino(hold.snapshot)
+                    found = content(hold.table, hold.snapshot) if engine == "pyiceberg" else self._by_trino(hold.snapshot)
                 except Exception:
                     if hold.age < self.retention:
                         raise
                     break
                 assert found == hold.content, f"snapshot {hold.snapshot} has changed"
                 self.reads[number] += 1
+
+    def _present(self) -> Hold | None:
+        """The table's present snapshot; nothing when that was past retention, and was replaced and taken away between the look and the read."""
+        table = self.night.catalog.load_table(self.ref.identifier)
+        snapshot = table.metadata.current_snapshot()
+        hold = Hold(table, snapshot.snapshot_id, datetime.fromtimestamp(snapshot.timestamp_ms / 1000, UTC), [])
+        try:
+            return replace(hold, content=content(table, hold.snapshot))
+        except FileNotFoundError:
+            if hold.age < self.retention:
+                raise
+            return None
 
     def _by_trino(self, snapshot: int) -> list[int]:
         return [row[0] for row in self.ask(f"SELECT batch FROM {self.ref.sql} FOR VERSION AS OF {snapshot} ORDER BY 1")]
@@ -150,10 +162,11 @@ class Busy:
             time.sleep(0.2)
 
     def by_pyiceberg(self, number: int) -> bool:
-        """Again under the same key after a conflict, as a task's retry would."""
+        """Again under the same key after a conflict, as a task's retry would. No write takes as long as files have to be old to be taken away."""
+        patience = ORPHAN_AGE * self.slow / 2
         while True:
             with suppress(CommitConflictError):
-                return append_once(self.night.catalog.load_table(self.ref.identifier), rows(number), f"beside:{number}").committed
+                return append_once(self.night.catalog.load_table(self.ref.identifier), rows(number), f"beside:{number}", patience=patience).committed
 
     def by_trino(self, number: int) -> bool:
         """One INSERT."""
