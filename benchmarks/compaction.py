@@ -8,11 +8,10 @@ nothing. Equal: every table has the rows it had, in one file. ``OL_P10_DBT_TABLE
 from __future__ import annotations
 
 import os
-import time
-from collections.abc import Callable
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -21,8 +20,8 @@ import pyarrow.parquet as pq
 from pyiceberg.catalog import Catalog
 from pyiceberg.table import Table
 
-from benchmarks.many_tables import COPYABLE, NAMED, copied, path_of
-from benchmarks.results import Case, Goal, Series
+from benchmarks.many_tables import COPYABLE, NAMED, multiply
+from benchmarks.results import Case, Goal, Series, alternate, timed
 from include.config.environments import current_environment, lake_connection
 from include.config.load import load_maintenance_unit
 from include.config.vocabulary import Layer
@@ -30,8 +29,8 @@ from include.lake.catalog import ensure_schema, ensure_table, open_catalog
 from include.lake.maintenance.model import Policy
 from include.lake.maintenance.run import Lake, Work
 from include.lake.maintenance.statements import Action, TrinoEngine
-from include.lake.metadata import register
-from include.lake.names import TableRef
+from include.lake.names import TableRef, table_in
+from include.lake.storage import local_path
 from include.local.paths import Paths
 from include.local.platform import running_platform
 from tests.own_lake import variables
@@ -54,19 +53,19 @@ class Group:
     bytes: int
     rows: int
 
-    def schema(self, layer: Layer) -> str:
-        """The schema of that layer."""
-        return current_environment().schema_for(layer)
+    def names(self, layer: Layer) -> list[TableRef]:
+        """A taker's tables."""
+        return [table_in(current_environment(), layer, NAMED.format(number)) for number in range(self.tables)]
 
     def each(self, layer: Layer) -> list[Table]:
-        """Its tables, as they are now."""
-        return [self.catalog.load_table((self.schema(layer), NAMED.format(number))) for number in range(self.tables)]
+        """The same, as they are now."""
+        return [self.catalog.load_table(name.identifier) for name in self.names(layer)]
 
     def drop(self) -> None:
         """Out of the catalog; the files stay until the lake goes."""
         for layer in TAKERS:
-            for number in range(self.tables):
-                self.catalog.drop_table((self.schema(layer), NAMED.format(number)))
+            for name in self.names(layer):
+                self.catalog.drop_table(name.identifier)
 
 
 def cases(folder: Path) -> tuple[Case, ...]:
@@ -74,42 +73,38 @@ def cases(folder: Path) -> tuple[Case, ...]:
     tables, files = int(os.environ.get("OL_P10_DBT_TABLES", TABLES)), int(os.environ.get("OL_P10_LARGE_FILES", LARGE_FILES))
     with running_platform(Paths(state=folder / "platform"), ("lake",)) as platform, variables(platform.environment()):
         catalog = open_catalog(current_environment())
-        _take(ours=_group(catalog, 2, FILES, ROWS))  # Trino's first statements are slow
+        _take(_group(catalog, 2, FILES, ROWS))  # Trino's first statements are slow
         small = _group(catalog, tables, FILES, ROWS)
         goal = Goal(seconds=tables / SMALL_TABLES_A_SECOND)
-        first = _case("dbt", _take(ours=small), goal, f"{tables} tables of {FILES} files and {small.bytes / tables / 1000:.0f} kB", small)
+        first = _case("dbt", _take(small), goal, f"{tables} tables of {FILES} files and {small.bytes / tables / 1000:.0f} kB", small)
         large = _group(catalog, 1, files, LARGE_ROWS)
         goal = Goal(seconds=large.bytes / BYTES_A_SECOND)
-        return first, _case("large", _take(ours=large), goal, f"one table of {files} files and {large.bytes / 1e6:.0f} MB", large)
+        return first, _case("large", _take(large), goal, f"one table of {files} files and {large.bytes / 1e6:.0f} MB", large)
 
 
-def _case(name: str, seconds: dict[str, float], goal: Goal, what: str, group: Group) -> Case:
-    ours = seconds["ours"]
-    rate = f"{group.tables / ours:.1f} tables/s" if group.tables > 1 else f"{group.bytes / ours / 1e6:.0f} MB/s"
-    peer = Series((seconds["peer"],), "OPTIMIZE, one table after the other")
-    return Case(Series((ours,)), peer, Series((seconds["limit"],), "the same files by pyarrow, two processes"), goal, name, (what, rate))
+def _case(name: str, series: dict[str, tuple[float, ...]], goal: Goal, what: str, group: Group) -> Case:
+    ours = Series(series["ours"])
+    rate = f"{group.tables / ours.median:.1f} tables/s" if group.tables > 1 else f"{group.bytes / ours.median / 1e6:.0f} MB/s"
+    peer, limit = Series(series["peer"], "OPTIMIZE, one table after the other"), Series(series["limit"], "the same files by pyarrow, two processes")
+    return Case(ours, peer, limit, goal, name, (what, rate))
 
 
-def _take(ours: Group) -> dict[str, float]:
+def _take(group: Group) -> dict[str, tuple[float, ...]]:
     """Seconds of each. Raises ``AssertionError`` when a table has other rows than before, or more than one file."""
-    takers: dict[str, Callable[[], None]] = {"limit": lambda: _limit(ours), "peer": lambda: _peer(ours), "ours": lambda: _ours(ours)}
-    seconds = {}
-    for name, taker in takers.items():
-        begin = time.perf_counter()
-        taker()
-        seconds[name] = time.perf_counter() - begin
+    takers = {"limit": _limit, "peer": _peer, "ours": _ours}
+    series = alternate(1, {name: timed(partial(taker, group)) for name, taker in takers.items()})
     for layer in TAKERS[:2]:
-        for table in ours.each(layer):
+        for table in group.each(layer):
             found = [task.file.record_count for task in table.scan().plan_files()]
-            assert found == [ours.rows], f"{table.name()}: files of {found} rows, not one of {ours.rows}"
-    ours.drop()
-    return seconds
+            assert found == [group.rows], f"{table.name()}: files of {found} rows, not one of {group.rows}"
+    group.drop()
+    return series
 
 
 def _ours(group: Group) -> None:
     unit = load_maintenance_unit()
     lake = Lake(group.catalog, TrinoEngine(lake_connection, unit.statements_at_once), current_environment().lake.schema_prefix, at_once=unit.at_once)
-    tables = lake.tables([group.schema(TAKERS[0])])
+    tables = lake.tables([current_environment().schema_for(TAKERS[0])])
     found = lake.maintain(tables, [Work(one, POLICY) for some in tables.values() for one in some], {}, datetime.now(UTC))
     if wrong := [one for one in found.outcomes if one.error or "optimise" not in one.done]:
         raise AssertionError(wrong[:3])
@@ -117,13 +112,13 @@ def _ours(group: Group) -> None:
 
 def _peer(group: Group) -> None:
     engine = TrinoEngine(lake_connection, 1)
-    for number in range(group.tables):
-        engine.run(Action.OPTIMIZE, TableRef(group.catalog.name, group.schema(TAKERS[1]), NAMED.format(number)), POLICY.small_file_bytes)
+    for name in group.names(TAKERS[1]):
+        engine.run(Action.OPTIMIZE, name, POLICY.small_file_bytes)
 
 
 def _limit(group: Group) -> None:
-    root = Path(group.catalog.properties["local.root"])
-    folders = [path_of(root, table.location()) / "data" for table in group.each(TAKERS[2])]
+    root = group.catalog.properties["local.root"]
+    folders = [local_path(root, table.location()) / "data" for table in group.each(TAKERS[2])]
     with ProcessPoolExecutor(2) as workers:
         list(workers.map(_rewrite, folders, chunksize=8))
 
@@ -136,20 +131,17 @@ def _rewrite(folder: Path) -> None:
 
 
 def _group(catalog: Catalog, tables: int, files: int, rows: int) -> Group:
-    size = 0
     for layer in TAKERS:
-        schema = current_environment().schema_for(layer)
-        ensure_schema(catalog, schema)
+        name = table_in(current_environment(), layer, NAMED.format(0))
+        ensure_schema(catalog, name.schema)
         draw = np.random.default_rng(SEED)
-        table = ensure_table(catalog, TableRef(catalog.name, schema, NAMED.format(0)), _rows(draw, 0, 1).schema, properties=COPYABLE)
+        table = ensure_table(catalog, name, _rows(draw, 0, 1).schema, properties=COPYABLE)
         for number in range(files):
             table.append(_rows(draw, number * rows, rows))
-        root = Path(catalog.properties["local.root"])
-        template = path_of(root, table.location())
-        for number in range(1, tables):
-            register(catalog, schema, NAMED.format(number), copied(root, template, number))
-        size = tables * sum(file.stat().st_size for file in template.rglob("*.parquet"))
-    return Group(catalog, tables, size, files * rows)
+        template = local_path(catalog.properties["local.root"], table.location())
+        multiply(catalog, name.schema, template, tables)
+    size = sum(file.stat().st_size for file in template.rglob("*.parquet"))
+    return Group(catalog, tables, tables * size, files * rows)
 
 
 def _rows(draw: np.random.Generator, first: int, count: int) -> pa.Table:

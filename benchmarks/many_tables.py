@@ -5,18 +5,24 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
+from pyiceberg.catalog import Catalog
+
+from include.lake.metadata import register
+
 NAMED = "t_{:06d}"
 COPYABLE = {"write.avro.compression-codec": "null"}
 """Properties of a table that can be copied: a name in its manifests can be replaced by one of equal length."""
 
 
-def path_of(root: Path, location: str) -> Path:
-    """Where a ``local:///`` location lies below the lake's root."""
-    return root / location.removeprefix("local:///")
+def multiply(catalog: Catalog, schema: str, template: Path, tables: int) -> None:
+    """Copies table 0 of a schema, whose folder is ``template``, until there are so many."""
+    root = Path(catalog.properties["local.root"])
+    for number in range(1, tables):
+        register(catalog, schema, NAMED.format(number), _copied(root, template, number))
 
 
-def copied(root: Path, template: Path, number: int) -> str:
-    """A copy of table 0, whose folder is ``template``, under another number; the location of its newest metadata file."""
+def _copied(root: Path, template: Path, number: int) -> str:
+    """The location of the copy's newest metadata file."""
     old = template.name.encode()
     new = f"{NAMED.format(number)}{template.name[len(NAMED.format(0)) :]}".encode()
     target = template.with_name(new.decode())

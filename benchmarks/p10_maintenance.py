@@ -25,7 +25,7 @@ import pyarrow as pa
 from pyiceberg.catalog import Catalog
 
 from benchmarks.compaction import cases
-from benchmarks.many_tables import COPYABLE, NAMED, backdate, copied, path_of
+from benchmarks.many_tables import COPYABLE, NAMED, backdate, multiply
 from benchmarks.options import Options
 from benchmarks.results import Case, Goal, Outcome, Series, alternate
 from benchmarks.stage import scratch
@@ -34,10 +34,9 @@ from include.lake.maintenance.model import Known, Policy
 from include.lake.maintenance.quarantine import MovingQuarantine, Quarantined
 from include.lake.maintenance.run import Lake, Run, Work
 from include.lake.maintenance.statements import TrinoEngine
-from include.lake.metadata import register
 from include.lake.names import TableRef
 from include.lake.objects import LocalStore, StoredObject
-from include.lake.storage import LakeFileIO
+from include.lake.storage import LakeFileIO, local_path
 from include.local.paths import Paths
 from include.local.platform import Platform
 
@@ -152,8 +151,7 @@ class Stage:
         plain = open_catalog(name, {**settings, "py-io-impl": "include.lake.storage.LakeFileIO"})
         template = _template(plain)
         now = time.time()
-        for number in range(1, self.tables):
-            register(plain, SCHEMA, NAMED.format(number), copied(root, template, number))
+        multiply(plain, SCHEMA, template, self.tables)
         backdate(root, now - 4 * 86_400)
         return catalog
 
@@ -259,12 +257,12 @@ def _template(catalog: Catalog) -> Path:
     for number in range(SNAPSHOTS):
         table.append(rows) if number == 0 else table.overwrite(rows)
     _spread(catalog, table)
-    return path_of(Path(catalog.properties["local.root"]), table.location())
+    return local_path(Path(catalog.properties["local.root"]), table.location())
 
 
 def _spread(catalog: Catalog, table: Any) -> None:
     """Every overwrite is two snapshots; the metadata file is rewritten so that fifteen of them are left, a day apart, the newest a day old."""
-    path = path_of(Path(catalog.properties["local.root"]), table.metadata_location)
+    path = local_path(Path(catalog.properties["local.root"]), table.metadata_location)
     data = json.loads(path.read_text())
     kept = sorted(data["snapshots"], key=lambda one: one["sequence-number"])[-SNAPSHOTS:]
     now = int(time.time() * 1000)

@@ -9,7 +9,6 @@ from __future__ import annotations
 import gzip
 import shutil
 import struct
-import time
 from collections.abc import Callable
 from datetime import UTC, datetime
 from pathlib import Path
@@ -23,7 +22,7 @@ from bson.json_util import JSONMode, JSONOptions, dumps
 
 from benchmarks.forum_documents import DOCUMENTS, RARE_SHARE, SEED, write_collection
 from benchmarks.options import Options
-from benchmarks.results import Case, Goal, Outcome, Series, alternate
+from benchmarks.results import Case, Goal, Outcome, Series, alternate, timed
 from benchmarks.stage import scratch
 from include.jobs.openedx.forum.convert import THREADS, ConvertedCollection, convert_collection
 
@@ -47,9 +46,9 @@ def measure(options: Options) -> Outcome:
             "lines": lambda: _ours(source, folder, tables=False),
             "parquet": lambda: _ours(source, folder, lines=False),
             "both": lambda: _ours(source, folder),
-            "peer": lambda: _timed(lambda: _peer(source, folder / "peer.jsonl")),
-            "decode": lambda: _timed(lambda: _decode(source)),
-            "walk": lambda: _timed(lambda: _walk(source)),
+            "peer": timed(lambda: _peer(source, folder / "peer.jsonl")),
+            "decode": timed(lambda: _decode(source)),
+            "walk": timed(lambda: _walk(source)),
         }
         seconds = alternate(repeats, variants)
     megabytes = size / 1e6
@@ -76,17 +75,11 @@ def _case(series: dict[str, Series], name: str, title: str, megabytes: float, go
     return Case(ours, peer, series["walk"], Goal(seconds=megabytes / goal), title, notes)
 
 
-def _timed(work: Callable[[], object]) -> float:
-    begin = time.perf_counter()
-    work()
-    return time.perf_counter() - begin
-
-
 def _ours(source: Path, folder: Path, *, lines: bool = True, tables: bool = True) -> float:
     spool = folder / "spool"
     spool.mkdir()
     try:
-        return _timed(lambda: _convert(source, spool, lines=lines, tables=tables))
+        return timed(lambda: _convert(source, spool, lines=lines, tables=tables))()
     finally:
         shutil.rmtree(spool)
 

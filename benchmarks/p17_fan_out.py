@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import os
 import statistics
-import subprocess
 import sys
 import time
 from collections import Counter
@@ -28,6 +27,7 @@ from benchmarks.results import Case, Goal, Outcome, Series, seconds_text
 from benchmarks.stage import STOCK, api_of, own_platform, remove, scratch, stamp, timed_run
 from include.local.airflow import DATABASE
 from include.local.platform import Platform
+from include.local.programs import Service
 
 KEYS = "1000,150"  # the first is the one with the goal
 REPEATS = 3
@@ -104,7 +104,6 @@ class _Stage:
     fans: dict[tuple[str, int], list[Fan]] = field(default_factory=dict)
     bare: dict[int, list[float]] = field(default_factory=dict)
     rounds: int = 0
-    others: list[int] = field(default_factory=list)  # Airflow's processes beside the platform's own
 
     def round(self, name: str) -> None:
         """All sizes once with the settings of that name."""
@@ -128,17 +127,13 @@ class _Stage:
 
     @contextmanager
     def _second_scheduler(self) -> Iterator[None]:
-        environment = {"PATH": os.environ["PATH"], "HOME": os.environ["HOME"], **self.platform.environment()}
-        command = [sys.executable, "-m", "airflow", "scheduler", "--skip-serve-logs"]
-        with (self.code / "second-scheduler.log").open("w") as log:
-            process = subprocess.Popen(command, cwd=self.code, env=environment, stdout=log, stderr=log)
-        self.others.append(process.pid)
+        command = (sys.executable, "-m", "airflow", "scheduler", "--skip-serve-logs")
+        service = Service("airflow-second-scheduler", command, ready=lambda: True, environment=self.platform.environment(), directory=self.code)
+        self.platform.processes.start(service, attached=True)
         try:
             yield
         finally:
-            self.others.remove(process.pid)
-            process.terminate()
-            process.wait(60)
+            self.platform.processes.stop([service.name])
 
     def fan(self, keys: int) -> Fan:
         """Reports so many new partitions and waits for their runs; every one ran once. Raises ``AssertionError``."""
@@ -158,8 +153,8 @@ class _Stage:
         return Fan(*(end - begin for end in passed), self._cpu() - cpu)
 
     def _cpu(self) -> float:
-        own = [record.pid for record in self.platform.processes.records() if record.name.startswith("airflow-") and record.alive]
-        return sum(cpu_seconds(psutil.Process(pid) for pid in (*own, *self.others)).values())
+        records = [record for record in self.platform.processes.records() if record.name.startswith("airflow-") and record.alive]
+        return sum(cpu_seconds(psutil.Process(record.pid) for record in records).values())
 
     def _runs(self, pattern: str) -> list[tuple[str, str, str, float, float]]:
         """From Airflow's own table: a page of the API for every hundred runs would keep the API server from its work."""

@@ -23,7 +23,7 @@ from lxml import etree
 
 from benchmarks.options import Options
 from benchmarks.peers import four_passes
-from benchmarks.results import Case, Goal, Outcome, Series, alternate
+from benchmarks.results import Case, Goal, Outcome, Series, alternate, timed
 from include.jobs.openedx.courses.extract import extract
 from include.jobs.openedx.courses.rows import Course, CourseKey
 from include.local.data.olx.archive import Extras, OlxCourse, olx_course
@@ -54,22 +54,13 @@ def _one(large: OlxCourse, folder: Path, repeats: int, name: str = "") -> Case:
     documents = [data for name, data in large.files.items() if name.endswith(".xml") and not name.startswith("static/")]
     inflated = _assert_equal(_ours(path), _peer(path))
     takers: dict[str, Callable[[], Any]] = {"ours": lambda: _ours(path), "peer": lambda: _peer(path), "limit": lambda: _limit(path, documents)}
-    series = alternate(repeats, {name: _timed(taker) for name, taker in takers.items()})
-    processor = alternate(3, {name: _timed(taker, time.process_time) for name, taker in takers.items()})
+    series = alternate(repeats, {name: timed(taker) for name, taker in takers.items()})
+    processor = alternate(3, {name: timed(taker, time.process_time) for name, taker in takers.items()})
     cpu = {name: min(seconds) for name, seconds in processor.items()}
     size = f"{len(large.archive) / 1e6:.1f} MB inflating to {inflated / 1e6:.1f} MB, {BLOCKS} blocks in {len(large.files)} files"
     notes = (size, f"processor: ours {cpu['ours']:.3f}s, peer {cpu['peer']:.3f}s, limit {cpu['limit']:.3f}s")
     ours = Series(series["ours"], "one pass, static tar.gz included", details={"processor_seconds": cpu})
     return Case(ours, Series(series["peer"], "four passes and a tar.gz"), Series(series["limit"], "inflate and parse"), None if name else GOAL, name, notes)
-
-
-def _timed(taker: Callable[[], Any], clock: Callable[[], float] = time.perf_counter) -> Callable[[], float]:
-    def take() -> float:
-        begin = clock()
-        taker()
-        return clock() - begin
-
-    return take
 
 
 def _ours(path: Path, key: CourseKey | None = None) -> tuple[Course, io.BytesIO]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import statistics
+import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Any
@@ -136,6 +137,17 @@ def alternate(repeats: int, variants: dict[str, Callable[[], float]]) -> dict[st
         for name in order:
             found[name].append(variants[name]())
     return {name: tuple(seconds) for name, seconds in found.items()}
+
+
+def timed(work: Callable[[], object], clock: Callable[[], float] = time.perf_counter) -> Callable[[], float]:
+    """A variant for :func:`alternate`: does the work and returns the seconds it took by that clock."""
+
+    def take() -> float:
+        begin = clock()
+        work()
+        return clock() - begin
+
+    return take
 
 
 def seconds_text(seconds: float) -> str:
