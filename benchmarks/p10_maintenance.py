@@ -176,7 +176,7 @@ class Stage:
     def peer(self) -> float:
         """Eight threads, each loading a table and expiring its snapshots."""
         catalog = self.lake(**{"py-io-impl": f"{__name__}.SlowIO"})
-        cutoff = datetime.now(UTC) - POLICY.retention
+        cutoff = datetime.now(UTC) - POLICY.retention - timedelta(days=1)  # ours counts from when a snapshot was replaced, a day after it was written here
 
         def expire(name: tuple[str, ...]) -> None:
             catalog.load_table(name).maintenance.expire_snapshots().older_than(cutoff).commit()
@@ -192,7 +192,7 @@ class Stage:
         return seconds
 
 
-KEPT = 7
+KEPT = 8
 
 
 def measure(options: Options) -> Outcome:

@@ -1,21 +1,25 @@
 """Which snapshots of a table have had their time, and the metadata without them. Nothing is read or written here.
 
-The rules are Iceberg's: main's head, the heads of branches and tags stay whatever their age, a branch keeps its younger ancestors and as many as
-``min-snapshots-to-keep`` says, and a snapshot that no branch or tag leads to stays while it is young. A branch may say for itself how old its snapshots
-may get (``max-snapshot-age-ms``). Tags never end here, nor branches.
+The rules are Iceberg's but for one: a snapshot's age counts from when another took its place, not from when it was written. So a table can be read as it
+was at any moment within the retention, and who reads one that had not changed for a month keeps its files when it is replaced and maintained in the same
+night. Otherwise: main's head, the heads of branches and tags stay whatever their age, a branch keeps its younger ancestors and as many as
+``min-snapshots-to-keep`` says, and may say for itself how old its snapshots get (``max-snapshot-age-ms``). Tags never end here, nor branches.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
+from itertools import pairwise
 from typing import Any
 
 from include.lake.metadata import MAIN, Document
 
 Ref = Mapping[str, Any]
 """A branch or tag as a metadata document has it."""
+
+_NEVER = 2**62
 
 
 @dataclass(frozen=True)
@@ -38,9 +42,8 @@ class Expiry:
 
 def plan(document: Document, retention: timedelta, now: datetime, metadata_files: int) -> Expiry:
     """What can go from a table. ``metadata_files`` bounds the log where the table's own property does not do so more tightly."""
-    at, ends = _milliseconds(now), _ends(document, retention)
-    kept = _protected(document, lambda ref: at - _age(ref, retention))
-    expired = frozenset(snapshot for snapshot, end in ends.items() if snapshot not in kept and end < at)
+    at = int(now.timestamp() * 1000)
+    expired = frozenset(snapshot for snapshot, end in _ends(document, retention).items() if end < at)
     log = sorted(document.data.get("metadata-log") or (), key=lambda entry: int(entry["timestamp-ms"]))
     cap = max(1, min(metadata_files, int(document.properties.get("write.metadata.previous-versions-max", metadata_files))))
     short = log[-(cap - 1) :] if cap > 1 else []  # the commit adds one
@@ -63,20 +66,37 @@ def without(document: Document, expired: frozenset[int]) -> Document:
 
 def next_due(document: Document, retention: timedelta, now: datetime) -> datetime | None:
     """When the first snapshot that is kept for its age alone will have had its time; ``None``: no snapshot ever will, unless the table changes."""
-    forever = _protected(document, lambda _: 2**62)
-    ends = [end for snapshot, end in _ends(document, retention).items() if snapshot not in forever]
+    ends = [end for end in _ends(document, retention).values() if end < _NEVER]
     return None if not ends else max(now, datetime.fromtimestamp(min(ends) / 1000, UTC))
 
 
 def _ends(document: Document, retention: timedelta) -> dict[int, int]:
-    """When each snapshot has had its time, in milliseconds since the epoch: by the most patient of the branches that lead to it, if any does."""
-    ages: dict[int, int] = {}
+    """When each snapshot has had its time, in milliseconds since the epoch: by whatever is most patient with it."""
+    written = {one["snapshot-id"]: int(one["timestamp-ms"]) for one in document.snapshots}
+    ends: dict[int, int] = {}
+    for snapshot, end in (*_ends_by_refs(document, written, retention), *_ends_by_log(document, retention)):
+        ends[snapshot] = max(ends.get(snapshot, 0), end)
+    # CREATE OR REPLACE forgets both, and then the next snapshot of the table is what took a snapshot's place
+    order = sorted(written, key=lambda snapshot: written[snapshot])
+    for snapshot, following in zip(order, (*order[1:], *order[-1:]), strict=True):
+        ends.setdefault(snapshot, written[following] + _age({}, retention))
+    return {snapshot: ends[snapshot] for snapshot in written}
+
+
+def _ends_by_refs(document: Document, written: Mapping[int, int], retention: timedelta) -> Iterator[tuple[int, int]]:
+    """What a branch or tag holds never ends; a branch's other snapshots are kept for its age after their successors were written."""
     for ref in _refs(document):
-        if ref.get("type") != "tag":
-            for snapshot in _line(document, ref):
-                ages[snapshot] = max(ages.get(snapshot, 0), _age(ref, retention))
-    default = _age({}, retention)
-    return {one["snapshot-id"]: int(one["timestamp-ms"]) + ages.get(one["snapshot-id"], default) for one in document.snapshots}
+        line = [ref["snapshot-id"]] if ref.get("type") == "tag" else _line(document, ref)
+        held = max(1, int(ref.get("min-snapshots-to-keep") or document.properties.get("history.expire.min-snapshots-to-keep") or 1))
+        yield from ((snapshot, _NEVER) for snapshot in line[:held])
+        yield from ((snapshot, written[successor] + _age(ref, retention)) for successor, snapshot in pairwise(line[held - 1 :]))
+
+
+def _ends_by_log(document: Document, retention: timedelta) -> Iterator[tuple[int, int]]:
+    """What was main's head until a rollback or a late publication: the log of heads tells when, the line of ancestors does not."""
+    age = _age(document.refs.get(MAIN, {}), retention)
+    for entry, following in pairwise(document.data.get("snapshot-log") or ()):
+        yield entry["snapshot-id"], int(following["timestamp-ms"]) + age
 
 
 def _age(ref: Ref, retention: timedelta) -> int:
@@ -103,26 +123,6 @@ def _line(document: Document, ref: Ref) -> list[int]:
     return list(line)
 
 
-def _protected(document: Document, cutoff: Callable[[Ref], int]) -> set[int]:
-    kept: set[int] = set()
-    for ref in _refs(document):
-        kept.add(ref["snapshot-id"])
-        if ref.get("type") != "tag":
-            kept |= _young_line(document, ref, cutoff(ref))
-    return kept
-
-
-def _young_line(document: Document, ref: Ref, cutoff: int) -> set[int]:
-    fewest = int(ref.get("min-snapshots-to-keep") or document.properties.get("history.expire.min-snapshots-to-keep") or 1)
-    written = {one["snapshot-id"]: one["timestamp-ms"] for one in document.snapshots}
-    line: set[int] = set()
-    for snapshot in _line(document, ref):
-        if len(line) >= max(fewest, 1) and written[snapshot] < cutoff:
-            break
-        line.add(snapshot)
-    return line
-
-
 def _log_without(document: Document, expired: frozenset[int]) -> list[Mapping[str, Any]]:
     """The specification: entries before one that is not kept are dropped too, since they would tell a history with holes."""
     found: list[Mapping[str, Any]] = []
@@ -132,7 +132,3 @@ def _log_without(document: Document, expired: frozenset[int]) -> list[Mapping[st
         else:
             found.append(entry)
     return found
-
-
-def _milliseconds(at: datetime) -> int:
-    return int(at.timestamp() * 1000)

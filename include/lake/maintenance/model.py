@@ -13,9 +13,9 @@ from typing import Any
 class Policy:
     """The rules for one table.
 
-    ``retention`` is how long a snapshot that no branch or tag names stays readable. ``orphan_age`` must be longer than the longest write. A file below
-    ``small_file_bytes`` is small; ``small_files`` of them in partitions where two or more can become one make a rewrite worth it.
-    ``metadata_files`` is how many older metadata files a table keeps at most.
+    ``retention`` is how long a snapshot stays readable after another took its place, when no branch or tag names it. ``orphan_age`` must be longer than
+    the longest write. A file below ``small_file_bytes`` is small; ``small_files`` of them in partitions where two or more can become one make a rewrite
+    worth it. ``metadata_files`` is how many older metadata files a table keeps at most.
     """
 
     enabled: bool

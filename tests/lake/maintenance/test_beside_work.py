@@ -54,17 +54,17 @@ SELECT CAST({{ var('batch') }} AS bigint) AS batch, CAST(0 AS bigint) AS number,
 
 @dataclass(frozen=True)
 class Hold:
-    """A snapshot that a reader holds: the table's metadata as it was, and what the first read has found."""
+    """A snapshot that a reader holds since a moment of the monotonic clock: the table's metadata as it was, and what the first read has found."""
 
     table: Table
     snapshot: int
-    since: datetime
+    since: float
     content: list[int]
 
     @property
     def age(self) -> float:
-        """Seconds."""
-        return (datetime.now(UTC) - self.since).total_seconds()
+        """Seconds. However old the snapshot was when its reader came: nobody had replaced it then."""
+        return time.monotonic() - self.since
 
 
 @dataclass
@@ -117,12 +117,10 @@ class Busy:
     # --- readers ------------------------------------------------------------------------------------
 
     def read_again_and_again(self, number: int, engine: str) -> None:
-        """Holds one snapshot after another until it is older than anybody promised to keep it."""
+        """Holds one snapshot after another for as long as anybody promised to keep it."""
         self.stop.wait(number * self.retention / len(READERS))  # so that they hold different ones
         while not self.stop.is_set():
             hold = self._present()
-            if hold is None:
-                continue
             self.holds.append(hold)
             while hold.age < self.retention and not self.stop.wait(0.2):
                 try:
@@ -134,17 +132,12 @@ class Busy:
                 assert found == hold.content, f"snapshot {hold.snapshot} has changed"
                 self.reads[number] += 1
 
-    def _present(self) -> Hold | None:
-        """The table's present snapshot; nothing when that was past retention, and was replaced and taken away between the look and the read."""
+    def _present(self) -> Hold:
+        """What the table shows at present."""
+        since = time.monotonic()
         table = self.night.catalog.load_table(self.ref.identifier)
-        snapshot = table.metadata.current_snapshot()
-        hold = Hold(table, snapshot.snapshot_id, datetime.fromtimestamp(snapshot.timestamp_ms / 1000, UTC), [])
-        try:
-            return replace(hold, content=content(table, hold.snapshot))
-        except FileNotFoundError:
-            if hold.age < self.retention:
-                raise
-            return None
+        snapshot = table.metadata.current_snapshot_id
+        return Hold(table, snapshot, since, content(table, snapshot))
 
     def _by_trino(self, snapshot: int) -> list[int]:
         return [row[0] for row in self.ask(f"SELECT batch FROM {self.ref.sql} FOR VERSION AS OF {snapshot} ORDER BY 1")]

@@ -38,64 +38,89 @@ def expired(found: Document, retention: timedelta = WEEK) -> list[int]:
 
 
 def test_age_decides_and_the_head_stays() -> None:
-    assert expired(document([30, 20, 8, 6, 1])) == [1, 2, 3]
+    assert expired(document([30, 20, 8, 6, 1])) == [1, 2], "the third was what a reader saw until six days ago"
     assert expired(document([30, 20, 10])) == [1, 2]
     assert expired(document([1])) == []
-    assert expired(document([7])) == []
+    assert expired(document([30])) == []
 
 
-def test_exactly_as_old_as_the_retention_stays() -> None:
-    assert expired(document([7.0001, 7, 1])) == [1]
+def test_replaced_exactly_as_long_ago_as_the_retention_stays() -> None:
+    assert expired(document([9, 7.0001, 1])) == [1]
+    assert expired(document([9, 7, 1])) == []
+
+
+@pytest.mark.parametrize("days_ago", [6.9, 4, 2, 0.5, 0])
+def test_the_table_can_be_read_as_it_was_at_any_moment_within_the_retention(days_ago: float) -> None:
+    """Time travel takes the last head at or before the moment, however long ago that was written."""
+    found = document([400, 300, 3, 1])
+    log = [entry for entry in found.data["snapshot-log"] if entry["timestamp-ms"] <= at(days_ago)]
+    assert log[-1]["snapshot-id"] not in expired(found)
 
 
 def test_tags_keep_one_snapshot_and_branches_their_young_line() -> None:
     tag = {"clone_pr_7": {"snapshot-id": 2, "type": "tag"}}
-    assert expired(document([30, 20, 15, 1], tag)) == [1, 3]
+    assert expired(document([30, 20, 15, 10, 1], tag)) == [1, 3]
     branch = {"audit": {"snapshot-id": 3, "type": "branch", "min-snapshots-to-keep": 2}}
-    assert expired(document([30, 20, 15, 1], branch)) == [1]
-    assert expired(document([30, 20, 15, 1], properties={"history.expire.min-snapshots-to-keep": "3"})) == [1]
+    assert expired(document([30, 20, 15, 10, 1], branch)) == [1]
+    assert expired(document([30, 20, 15, 10, 1], properties={"history.expire.min-snapshots-to-keep": "3"})) == [1, 2]
 
 
 def test_a_branch_may_say_how_old_its_snapshots_get() -> None:
-    patient = {"audit": {"snapshot-id": 3, "type": "branch", "max-snapshot-age-ms": 25 * DAY}}
-    assert expired(document([30, 20, 15, 1], patient)) == [1], "main leads to them, too, and the more patient of both decides"
-    assert next_due(document([20, 15, 1], {"audit": {**patient["audit"], "snapshot-id": 2}}), WEEK, NOW) == NOW + timedelta(days=5)
+    patient = {"audit": {"snapshot-id": 4, "type": "branch", "max-snapshot-age-ms": 25 * DAY}}
+    assert expired(document([40, 30, 20, 15, 10, 1], patient)) == [1], "main leads to them, too, and the more patient of both decides"
+    assert next_due(document([40, 20, 1], {"audit": {**patient["audit"], "snapshot-id": 2}}), WEEK, NOW) == NOW + timedelta(days=5)
     hasty = {"main": {"snapshot-id": 2, "type": "branch"}, "audit": {"snapshot-id": 4, "type": "branch", "max-snapshot-age-ms": DAY}}
-    assert expired(document([30, 6, 3, 2], hasty).changed(current_snapshot_id=2)) == [1, 3]
+    assert expired(document([30, 9, 3, 2], hasty, snapshot_log=[]).changed(current_snapshot_id=2)) == [1, 3]
 
 
 def test_a_pointer_that_lags_keeps_what_readers_see() -> None:
-    lagging = document([30, 20, 15, 1]).changed(current_snapshot_id=2)
-    assert expired(lagging) == [1, 3]
+    lagging = document([30, 20, 15, 1], snapshot_log=[]).changed(current_snapshot_id=2)
+    assert expired(lagging, timedelta(hours=20)) == [1, 3]
+
+
+def test_what_was_main_until_a_rollback_or_a_late_publication_stays_as_long() -> None:
+    log = [{"snapshot-id": number, "timestamp-ms": at(age)} for number, age in ((1, 40), (2, 30), (3, 20), (4, 19), (2, 3))]
+    rolled_back = document([40, 30, 20, 19], {"main": {"snapshot-id": 2, "type": "branch"}}, snapshot_log=log)
+    assert expired(rolled_back.changed(current_snapshot_id=2)) == [1, 3], "the fourth was main until three days ago"
+    audited = document([40, 30], snapshot_log=[{"snapshot-id": 1, "timestamp-ms": at(40)}, {"snapshot-id": 2, "timestamp-ms": at(2)}])
+    assert expired(audited) == [], "the second was written thirty days ago and published two days ago"
 
 
 def test_what_no_branch_leads_to_stays_while_it_is_young() -> None:
-    rolled_back = document([30, 20, 10, 2], {"main": {"snapshot-id": 2, "type": "branch"}}).changed(current_snapshot_id=2)
-    assert expired(rolled_back) == [1, 3]
+    rolled_back = document([30, 20, 10, 2], {"main": {"snapshot-id": 2, "type": "branch"}}, snapshot_log=[]).changed(current_snapshot_id=2)
+    assert expired(rolled_back) == [1]
+    assert expired(rolled_back, timedelta(days=1)) == [1, 3, 4]
+
+
+def test_a_table_created_anew_keeps_what_it_was_before() -> None:
+    """``CREATE OR REPLACE TABLE`` forgets ancestors and the log of heads."""
+    anew = document([30, 20, 1], snapshot_log=[])
+    anew.data["snapshots"][2]["parent-snapshot-id"] = None
+    assert expired(anew) == [1], "the second was the table until yesterday"
 
 
 def test_a_damaged_line_of_ancestors_ends() -> None:
-    circle = document([30, 20])
-    circle.data["snapshots"][1]["parent-snapshot-id"] = 2
-    assert expired(circle) == [1]
+    circle = document([30, 20, 10])
+    circle.data["snapshots"][2]["parent-snapshot-id"] = 3
+    assert expired(circle) == [1, 2]
 
 
 def test_log_statistics_and_history_fit_what_is_left() -> None:
     statistics = [{"snapshot-id": number, "statistics-path": f"s{number}"} for number in (1, 4)]
     metadata_log = [{"metadata-file": f"m{number}", "timestamp-ms": number} for number in range(10)]
-    found = plan(document([30, 20, 3, 1], statistics=statistics, metadata_log=metadata_log), WEEK, NOW, 4)
+    found = plan(document([30, 20, 9, 1], statistics=statistics, metadata_log=metadata_log), WEEK, NOW, 4)
     assert [one["snapshot-id"] for one in found.after.snapshots] == [3, 4]
     assert [one["snapshot-id"] for one in found.after.data["snapshot-log"]] == [3, 4]
     assert found.after.data["statistics"] == [statistics[1]]
     assert [one["metadata-file"] for one in found.before.data["metadata-log"]] == ["m7", "m8", "m9"]
     assert found.dropped_log == {f"m{number}" for number in range(7)}
-    holes = document([30, 20, 3, 1])
-    log = [holes.data["snapshot-log"][index] for index in (2, 0, 3)]
-    assert [one["snapshot-id"] for one in plan(holes.changed(snapshot_log=log), WEEK, NOW, 4).after.data["snapshot-log"]] == [4]
+    holes = document([30, 20, 9, 1])
+    log = [{"snapshot-id": number, "timestamp-ms": at(age)} for number, age in ((3, 9), (1, 8.5), (3, 8), (4, 1))]
+    assert [one["snapshot-id"] for one in plan(holes.changed(snapshot_log=log), WEEK, NOW, 4).after.data["snapshot-log"]] == [3, 4]
 
 
 def test_when_a_table_is_due() -> None:
-    assert next_due(document([3, 2, 1]), WEEK, NOW) == NOW + timedelta(days=4)
+    assert next_due(document([3, 2, 1]), WEEK, NOW) == NOW + timedelta(days=5)
     assert next_due(document([30]), WEEK, NOW) is None
     assert next_due(document([3, 1], {"keep": {"snapshot-id": 1, "type": "tag"}}), WEEK, NOW) is None
 

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Iterator
 from dataclasses import replace
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 
 import pytest
 import trino
@@ -95,6 +96,23 @@ def test_a_replaced_table_keeps_its_history_apart(night: Night, connection: Conn
         ask(connection, f"CREATE OR REPLACE TABLE {ref.sql} AS SELECT {number} AS id")
     night.one("replaced")
     assert ask(connection, f"SELECT id FROM {ref.sql}") == [[2]]
+
+
+@pytest.mark.parametrize("statement", ["CREATE OR REPLACE TABLE {0} AS SELECT 2 AS id", "DELETE FROM {0}", "INSERT INTO {0} VALUES 2"])
+def test_a_table_can_be_read_as_it_was_within_the_retention(night: Night, connection: Connection, statement: str) -> None:
+    """It had not changed for longer than the retention when something took its place: whoever read it a moment before goes on."""
+    ref = TableRef(CATALOG, night.schema, "seldom")
+    ask(connection, f"CREATE TABLE {ref.sql} AS SELECT 1 AS id")
+    time.sleep(3)
+    ask(connection, statement.format(ref.sql))
+    old, new = night.catalog.load_table(ref.identifier).metadata.snapshots[-2:]
+    assert new.timestamp_ms - old.timestamp_ms >= 3000
+    night.policy = replace(POLICY, retention=timedelta(seconds=2), orphan_age=timedelta(milliseconds=1))
+    replaced = datetime.fromtimestamp(new.timestamp_ms / 1000, UTC)
+    night.one("seldom", replaced + timedelta(seconds=1))
+    assert ask(connection, f"SELECT id FROM {ref.sql} FOR VERSION AS OF {old.snapshot_id}") == [[1]]
+    assert night.one("seldom", replaced + timedelta(seconds=3)).expired == 1
+    assert night.catalog.load_table(ref.identifier).metadata.snapshot_by_id(old.snapshot_id) is None
 
 
 def test_statements_ask_for_rights_first() -> None:
