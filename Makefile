@@ -35,7 +35,9 @@ lake: setup ## start Trino and the catalog; use as: eval "$$(make -s lake)"
 
 model: setup ## build one dbt model with its tests on this machine's lake: make model M=dim_user
 	@test -n "$(M)" || { echo "which model? for example: make model M=dim_user" >&2; exit 1; }
-	@eval "$$($(LOCAL) lake)" && $(VENV)/bin/dbt build --project-dir $(DBT) --profiles-dir $(DBT) --target-path target/model --select $(M)
+	@test -e $(MANIFEST) || $(MAKE) -s manifest
+	@eval "$$($(LOCAL) lake)" && $(VENV)/bin/dbt build --project-dir $(DBT) --profiles-dir $(DBT) --target-path target/model --select $(M) \
+	  $${OL_SCHEMA_SUFFIX:+--defer --state $(CURDIR)/$(DBT)/target}
 
 status: ## what runs
 	@$(LOCAL) status
@@ -106,11 +108,12 @@ $(UV): requirements-uv.txt
 	@$(PYTHON) -m pip install -q --disable-pip-version-check --require-hashes --target $(VENV)/uv -r requirements-uv.txt
 	@touch $(UV)
 
-# dbt's manifest is what the warehouse DAG is rendered from. It is replaced only by a complete one, and only when the project changed.
+# dbt's manifest is what the warehouse DAG is rendered from, and where a developer's own schemas (OL_SCHEMA_SUFFIX) find what was not built in them: it
+# names the schemas without a suffix. It is replaced only by a complete one, and only when the project changed.
 manifest: setup
 	@test -e $(MANIFEST) && test -z "$$(find $(DBT) \( -name target -o -name logs \) -prune -o -newer $(MANIFEST) -print)" || { \
 	  echo "parsing the dbt project" >&2; \
 	  mkdir -p $(DBT)/logs; \
-	  $(VENV)/bin/dbt --quiet parse --project-dir $(DBT) --profiles-dir $(DBT) --target-path target/parse >$(DBT)/logs/parse.log 2>&1 || { \
+	  OL_SCHEMA_SUFFIX= $(VENV)/bin/dbt --quiet parse --project-dir $(DBT) --profiles-dir $(DBT) --target-path target/parse >$(DBT)/logs/parse.log 2>&1 || { \
 	    cat $(DBT)/logs/parse.log >&2; exit 1; }; \
 	  mv $(DBT)/target/parse/manifest.json $(MANIFEST); }

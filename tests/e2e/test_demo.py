@@ -10,6 +10,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+import trino
 
 from include.config.files import ROOT
 from include.local.paths import Paths
@@ -56,3 +57,26 @@ def test_two_days(state: Path) -> None:
     assert before < after < before * 1.1
     left = Platform(Paths(state=state)).processes.records()
     assert [record.name for record in left if record.alive] == [], "the demo ends what it started"
+
+
+def test_a_model_in_a_developers_own_schemas(state: Path) -> None:
+    """``make model`` with a suffix builds that model alone there, from the demo's tables, which stay as they are."""
+    platform = Platform(Paths(state=state), ("lake",))
+    platform.start()
+    where = platform.trino
+
+    def ask(statement: str) -> list[list[object]]:
+        with trino.dbapi.connect(host=where.host, port=where.port, user=where.user, catalog=where.catalog, http_scheme=where.http_scheme) as opened:
+            return opened.cursor().execute(statement).fetchall()
+
+    snapshots = 'SELECT max(committed_at), count(*) FROM ol_warehouse_local_{0}."{1}$snapshots"'
+    before = [ask(snapshots.format("dimensional", name)) for name in ("dim_user", "dim_course_run")]
+    local = f"LOCAL={sys.executable} -m include.local --state {state}"
+    command = ["make", "-s", "model", "M=tfact_enrollment", local, f"VENV={Path(sys.prefix)}", f"PYTHON={sys.executable}"]
+    done = subprocess.run(command, cwd=ROOT, env={**os.environ, "OL_SCHEMA_SUFFIX": "me"}, capture_output=True, text=True, check=False, timeout=600)
+    assert done.returncode == 0, done.stdout[-5000:] + done.stderr[-2000:]
+    own = ask("SELECT table_schema, table_name FROM information_schema.tables WHERE table_schema LIKE '%\\_me' ESCAPE '\\'")
+    assert own == [["ol_warehouse_local_dimensional_me", "tfact_enrollment"]]
+    counts = [ask(f"SELECT count(*) FROM ol_warehouse_local_dimensional{suffix}.tfact_enrollment")[0][0] for suffix in ("", "_me")]
+    assert counts[0] == counts[1] > 0
+    assert [ask(snapshots.format("dimensional", name)) for name in ("dim_user", "dim_course_run")] == before
