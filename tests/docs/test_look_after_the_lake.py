@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import subprocess
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
@@ -39,18 +40,22 @@ def test_every_block_does_what_the_text_says(postgres: Platform, tmp_path: Path,
         store = store_of(catalog)
         lost = StoredObject(f"{table.location()}/data/lost.parquet", 4, datetime.now(UTC) - timedelta(days=9))
         store.create(lost.location, b"lost")
+        old = replace(lost, location=f"{catalog.properties['warehouse']}/{SCHEMA}/gone/old.parquet")
+        store.create(old.location, b"old!")
         quarantine_of(catalog).put([lost], datetime.now(UTC).date())
+        quarantine_of(catalog).put([old], datetime.now(UTC).date() - timedelta(days=3))
         assert not store.exists(lost.location)
         before, said = pointer(catalog, SCHEMA, TABLE), []
         for block in blocks(PATH, "sh"):
             done = subprocess.run(["bash", "-euc", block], cwd=ROOT, env=dict(os.environ), capture_output=True, text=True, check=False, timeout=300)
             assert done.returncode == 0, f"{block}\n{done.stdout}{done.stderr}"
             said.append(done.stdout)
-        looked, listed, restored = said
+        looked, listed, restored, purged = said
         assert TABLE in looked
         assert "nothing was changed" in looked
         assert "1 files, 4 bytes" in listed
         assert "restore: 1 of 1 files" in restored
+        assert "purge: 1 of 1 files" in purged
         assert json.loads(Path("/tmp/quarantine.json").read_text(encoding="utf-8"))["facts"]["done"] == 1
         assert store.read(lost.location) == b"lost"
         assert pointer(catalog, SCHEMA, TABLE) == before

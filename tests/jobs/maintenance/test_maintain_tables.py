@@ -8,6 +8,7 @@ import logging
 import os
 import time
 from collections.abc import Iterator
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pyarrow as pa
@@ -111,6 +112,28 @@ def test_purge_waits_for_its_days(lake: Catalog, folder: Path, tmp_path: Path) -
     assert job(tmp_path, "quarantine", "purge")[1]["facts"]["done"] == 1
     assert [path.parent.name for path in hidden.rglob("file")] == ["2999-01-01"]
     assert job(tmp_path, "quarantine", "restore")[0] == 64
+
+
+def test_a_full_disk_need_not_wait_for_the_days(lake: Catalog, folder: Path, tmp_path: Path) -> None:
+    make(lake, "raw__b", appends=1)
+    hidden = folder / "warehouse" / ".quarantine"
+    for age in (0, 1, 3):
+        day = (datetime.now(UTC) - timedelta(days=age)).date()
+        (hidden / f"{day}").mkdir(parents=True)
+        (hidden / f"{day}" / "file").write_bytes(b"1")
+    assert job(tmp_path, "quarantine", "purge")[1]["facts"]["done"] == 0
+    assert job(tmp_path, "quarantine", "purge", "--days", "2", "--dry-run")[1]["facts"] == {"action": "purge", "files": 1, "bytes": 1, "done": 0}
+    assert job(tmp_path, "quarantine", "purge", "--days", "2")[1]["facts"]["done"] == 1
+    assert len(list(hidden.rglob("file"))) == 2
+    for refused in (["restore", "--table", f"{SCHEMA}.raw__b", "--days", "0"], ["list", "--days", "0"]):
+        assert job(tmp_path, "quarantine", *refused)[0] == 64
+    for wrong in ("-1", "1.5", "soon"):
+        with pytest.raises(SystemExit) as ended:
+            job(tmp_path, "quarantine", "purge", "--days", wrong)
+        assert ended.value.code == 64
+    assert len(list(hidden.rglob("file"))) == 2
+    assert job(tmp_path, "quarantine", "purge", "--days", "0")[1]["facts"]["done"] == 2
+    assert list(hidden.rglob("file")) == []
 
 
 def test_too_many_failures_are_named(lake: Catalog, folder: Path, tmp_path: Path) -> None:
