@@ -49,7 +49,7 @@ def neighbours() -> Neighbours:
 def _busy_seconds() -> float:
     """CPU seconds that the machine's cores have worked, or were taken by the host, since boot."""
     times = psutil.cpu_times()
-    return float(sum(times)) - times.idle - getattr(times, "iowait", 0.0) - getattr(times, "guest", 0.0) - getattr(times, "guest_nice", 0.0)
+    return float(sum(times) - times.idle - getattr(times, "iowait", 0.0) - getattr(times, "guest", 0.0) - getattr(times, "guest_nice", 0.0))
 
 
 def cpu_seconds(processes: Iterable[psutil.Process]) -> dict[int, float]:

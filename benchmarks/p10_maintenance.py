@@ -221,7 +221,7 @@ def _night(catalog: Catalog, store: LocalStore, latency: Latency, known: dict[st
         raise AssertionError("nothing here is worth a statement")
 
     quarantine = MarkersOnDisk(MovingQuarantine(store, "local:///warehouse"), latency)
-    lake = Lake(catalog, TrinoEngine(no_trino), "bench", SlowStore(store, latency), quarantine, AT_ONCE)  # type: ignore[arg-type]
+    lake = Lake(catalog, TrinoEngine(no_trino), "bench", SlowStore(store, latency), quarantine, AT_ONCE)
     tables = lake.tables([SCHEMA])
     found = lake.maintain(tables, [Work(one, POLICY) for one in tables[SCHEMA]], known, datetime.now(UTC))
     if failed := [one for one in found.outcomes if one.error]:

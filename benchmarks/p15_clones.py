@@ -11,7 +11,7 @@ from __future__ import annotations
 import os
 import time
 import uuid
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -209,7 +209,7 @@ def _forget(catalog: Catalog, schemas: Iterable[str]) -> None:
         catalog.drop_namespace(schema)
 
 
-def _in_one(dsn: str, statement: str, rows: list[tuple[str, ...]]) -> None:
+def _in_one(dsn: str, statement: str, rows: Sequence[tuple[str, ...]]) -> None:
     with psycopg.connect(dsn) as connection, connection.cursor() as cursor:
         cursor.executemany(statement, rows)
 

@@ -149,8 +149,8 @@ class _Stage:
         assert Counter(row[0] for row in rows) == Counter(wanted), "another set of partitions ran than was reported, or one ran twice"
         assert {(row[1], row[2]) for row in rows} == {("success", "asset_triggered")}
         report = api.call("GET", f"/dags/{REPORT}/dagRuns/{run_id}/taskInstances/report")
-        passed = (stamp(report["end_date"]), max(row[3] for row in rows), max(row[4] for row in rows))
-        return Fan(*(end - begin for end in passed), self._cpu() - cpu)
+        made, ended = max(row[3] for row in rows), max(row[4] for row in rows)
+        return Fan(stamp(report["end_date"]) - begin, made - begin, ended - begin, self._cpu() - cpu)
 
     def _cpu(self) -> float:
         records = [record for record in self.platform.processes.records() if record.name.startswith("airflow-") and record.alive]

@@ -27,8 +27,8 @@ GOAL_MORE = 2.5  # seconds beside a bare pod
 GOAL_RATE = 2.0  # pods a second
 BOUND = 600.0
 ROOM = 2 * MANY  # pods that the namespace has room for: those that end, and those that begin
-OURS = {"config": {"core": {"parallelism": MANY}}}
-STOCK = {
+OURS: dict[str, Any] = {"config": {"core": {"parallelism": MANY}}}
+STOCK: dict[str, Any] = {
     "config": {
         "core": {"parallelism": 32},
         "scheduler": dict.fromkeys(("scheduler_idle_sleep_time", "orphaned_tasks_check_interval", "task_instance_heartbeat_timeout", "task_queued_timeout")),

@@ -104,9 +104,9 @@ def _assert_equal(ours: tuple[Course, io.BytesIO], peer: four_passes.FourPasses)
     assert [one.line() | {"certificate_id": int(one.certificate_id or 0)} for one in course.signatories] == peer.signatories
     assert len(course.blocks) == len(peer.blocks) == BLOCKS
     for block, row in zip(course.blocks, peer.blocks, strict=True):
-        mine = msgspec.structs.asdict(block)
-        assert ElementTree.canonicalize(mine.pop("raw_xml")) == ElementTree.canonicalize(row.pop("raw_xml"))
-        assert mine == row
+        fields = msgspec.structs.asdict(block)
+        assert ElementTree.canonicalize(fields.pop("raw_xml")) == ElementTree.canonicalize(row.pop("raw_xml"))
+        assert fields == row
     listed = {file.path: (file.mime_type, file.size_bytes) for file in course.static if not file.path.startswith("static/")}
     assert listed == {file["path"]: (file["mime_type"], file["size_bytes"]) for file in peer.manifest["files"]}
     return course.inflated_bytes

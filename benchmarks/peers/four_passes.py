@@ -109,7 +109,14 @@ def _policies(path: Path) -> tuple[list[dict[str, Any]], list[dict[str, Any]]]:
             for name, entry in json.loads(_content(tar, member)).items():
                 if not name.startswith("course/"):
                     continue
-                defaults = {"advanced_modules": [], "discussions_settings": {}, "display_coursenumber": "", "self_paced": None, "tabs": [], "tags": []}
+                defaults: dict[str, Any] = {
+                    "advanced_modules": [],
+                    "discussions_settings": {},
+                    "display_coursenumber": "",
+                    "self_paced": None,
+                    "tabs": [],
+                    "tags": [],
+                }
                 policies.append({"course_id": course_id} | {key: entry.get(key, default) for key, default in defaults.items()})
                 for certificate in entry.get("certificates", {}).get("certificates", []):
                     for signatory in certificate.get("signatories", []):

@@ -85,7 +85,7 @@ class Demo:
     def victim(self, kind: str) -> psutil.Process | None:
         """A process of a kind that lives at present: a program, a task's process, a job, or the demo itself."""
         if kind == "demo":
-            return psutil.Process(self.process.pid)
+            return psutil.Process(self.process.pid) if self.process.poll() is None else None
         for program, process in self.processes():
             try:
                 line = " ".join(process.cmdline())

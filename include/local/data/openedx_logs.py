@@ -143,7 +143,7 @@ def write_day(
     """
     folder.mkdir(parents=True, exist_ok=True)
     logs = DayLogs([folder / f"tracking.log-{day}-edxapp-{number + 1}.gz" for number in range(files)])
-    streams = [igzip.open(path, "wb", compresslevel=_COMPRESSION) for path in logs.files]  # type: ignore[no-untyped-call]
+    streams = [igzip.open(path, "wb", compresslevel=_COMPRESSION) for path in logs.files]
     try:
         for hour in range(HOURS):
             rng = random.Random(f"{seed}/{roster.deployment}/{day}/{hour}")

@@ -97,7 +97,7 @@ def _write_collection(database: Database[RawBSONDocument], info: Any, folder: Pa
     stem = quote(name, safe=" !()+,;=@[]{}~")  # mongodump's way: what a file system might not take is written in percent
     data, metadata = folder / f"{stem}.bson.gz", folder / f"{stem}.metadata.json"
     digest, size, documents = hashlib.sha256(), 0, 0
-    packed = igzip.IGzipFile(filename=str(data), mode="wb", compresslevel=GZIP_LEVEL, mtime=0)  # type: ignore[no-untyped-call]
+    packed = igzip.IGzipFile(filename=str(data), mode="wb", compresslevel=GZIP_LEVEL, mtime=0)
     with cast("BinaryIO", packed) as out:
         batches: Iterator[bytes] = iter(database[name].find_raw_batches())
         for batch in batches:

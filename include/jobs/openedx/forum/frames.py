@@ -50,7 +50,7 @@ class FrameReader:
     """Reads one collection. After the last chunk ``sha256``, ``size`` (bytes) and ``documents`` describe the whole, uncompressed."""
 
     def __init__(self, stream: BinaryIO, source: str, *, gzipped: bool, chunk_bytes: int = CHUNK_BYTES) -> None:
-        opened = igzip.IGzipFile(fileobj=stream) if gzipped else stream  # type: ignore[no-untyped-call]
+        opened = igzip.IGzipFile(fileobj=stream) if gzipped else stream
         self._read_some: Callable[[int], bytes] = opened.read
         self._source, self._chunk_bytes = source, chunk_bytes
         self._digest = hashlib.sha256()

@@ -121,7 +121,7 @@ class _Reader:
 
     def __init__(self, stream: Readable, source: str, *, gzip: bool) -> None:
         self._raw = _Counted(stream)
-        self._inflated = igzip.IGzipFile(fileobj=self._raw, mode="rb") if gzip else None  # type: ignore[no-untyped-call]
+        self._inflated = igzip.IGzipFile(fileobj=self._raw, mode="rb") if gzip else None
         self._source = source
         self._buffer = bytearray(BLOCK_BYTES)
         self._filled = 0
