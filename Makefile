@@ -35,7 +35,7 @@ lake: setup ## start Trino and the catalog; use as: eval "$$(make -s lake)"
 
 model: setup ## build one dbt model with its tests on this machine's lake: make model M=dim_user
 	@test -n "$(M)" || { echo "which model? for example: make model M=dim_user" >&2; exit 1; }
-	@test -e $(MANIFEST) || $(MAKE) -s manifest
+	@test -z "$$OL_SCHEMA_SUFFIX" || test -e $(MANIFEST) || $(MAKE) -s manifest
 	@eval "$$($(LOCAL) lake)" && $(VENV)/bin/dbt build --project-dir $(DBT) --profiles-dir $(DBT) --target-path target/model --select $(M) \
 	  $${OL_SCHEMA_SUFFIX:+--defer --state $(CURDIR)/$(DBT)/target}
 

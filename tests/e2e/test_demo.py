@@ -16,6 +16,7 @@ from include.config.files import ROOT
 from include.local.paths import Paths
 from include.local.platform import Platform
 from include.local.summary import REPORTS
+from tests.backfills import plain
 
 pytestmark = [pytest.mark.live, pytest.mark.timeout(1800)]
 
@@ -27,15 +28,10 @@ def state(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
     Platform(Paths(state=folder)).clean()
 
 
-def without_platform() -> dict[str, str]:
-    """This process's environment, but for what leads to another platform of the same session."""
-    return {name: value for name, value in os.environ.items() if not name.startswith(("AIRFLOW", "TRINO", "PYICEBERG", "OL_"))}
-
-
 def demo(state: Path) -> str:
     """Runs the demo; what it printed. It must end by itself with exit 0."""
     command = [sys.executable, "-m", "include.local", "--state", str(state), "demo", "--scale", "0.02"]
-    done = subprocess.run(command, cwd=ROOT, env=without_platform(), stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, check=False, timeout=900)
+    done = subprocess.run(command, cwd=ROOT, env=plain(), stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, check=False, timeout=900)
     assert done.returncode == 0, done.stdout[-5000:]
     return done.stdout
 
@@ -65,7 +61,7 @@ def test_two_days(state: Path) -> None:
 
 def test_a_model_in_a_developers_own_schemas(state: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """``make model`` with a suffix builds that model alone there, from the demo's tables, which stay as they are."""
-    for name in set(os.environ) - set(without_platform()):
+    for name in set(os.environ) - set(plain()):
         monkeypatch.delenv(name)
     platform = Platform(Paths(state=state), ("lake",))
     platform.start()

@@ -16,6 +16,7 @@ import psutil
 from include.config.files import ROOT
 from include.local.paths import Paths
 from include.local.processes import MARK
+from tests.backfills import plain
 
 SCALE = "0.02"
 SERVICES = ("postgres", "trino", "airbyte", "airflow-api-server", "airflow-scheduler", "airflow-dag-processor", "airflow-triggerer")
@@ -32,10 +33,9 @@ class Demo:
     child: subprocess.Popen[bytes] | None = None
 
     def start(self) -> Demo:
-        kept = {name: value for name, value in os.environ.items() if not name.startswith(("TRINO_", "PYICEBERG_", "AIRFLOW", "OL_", "PGPASSWORD"))}
         command = [sys.executable, "-m", "include.local", "--state", str(self.state), "demo", "--scale", SCALE]
         with self.log.open("wb") as log:
-            self.child = subprocess.Popen(command, cwd=ROOT, env=kept, stdin=subprocess.DEVNULL, stdout=log, stderr=log, start_new_session=True)
+            self.child = subprocess.Popen(command, cwd=ROOT, env=plain(), stdin=subprocess.DEVNULL, stdout=log, stderr=log, start_new_session=True)
         return self
 
     @property
