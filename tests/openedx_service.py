@@ -106,7 +106,7 @@ class Service:
     def state(self, http: httpx.Client, course: str, task: str) -> httpx.Response:
         return http.get(f"{self.studio}/api/courses/v0/export/{course}/", params={"task_id": task})
 
-    def states_until_end(self, http: httpx.Client, course: str, task: str, seconds: float = 5) -> list[str]:
+    def states_until_end(self, http: httpx.Client, course: str, task: str, seconds: float = 60) -> list[str]:
         """The states that were seen, each once, in their order."""
         seen: list[str] = []
         deadline = time.monotonic() + seconds

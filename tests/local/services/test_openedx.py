@@ -235,7 +235,7 @@ def test_an_export_leaves_an_archive(service: Service, http: httpx.Client) -> No
 @pytest.mark.parametrize("end", ["Succeeded", "Failed", "Canceled"])
 def test_all_states_of_an_export(service: Service, http: httpx.Client, end: str) -> None:
     course = service.ids[10 + len(end)]
-    service.faults({"match": EXPORTS, "export": {"states": ["Pending", "In Progress", "Retrying"], "seconds": 0.4, "end": end}})
+    service.faults({"match": EXPORTS, "export": {"states": ["Pending", "In Progress", "Retrying"], "seconds": None, "end": end}})
     answer = service.start(http, course).json()
     seen = service.states_until_end(http, course, answer["upload_task_ids"][course])
     assert seen == ["Pending", "In Progress", "Retrying", end]

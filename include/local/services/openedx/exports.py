@@ -1,7 +1,8 @@
 """Export tasks of one Studio, and the bucket in which their archives end up.
 
-A task's state follows from the time since it began, so nothing runs in the background. The archive is put into the bucket when the task is first seen to
-have succeeded, under the run's name alone: a later export of the run takes its place, as in the bucket of the real plugin.
+A task's state follows from the time since it began, or from how often it was asked for, so nothing runs in the background. The archive is put into the
+bucket when the task is first seen to have succeeded, under the run's name alone: a later export of the run takes its place, as in the bucket of the real
+plugin.
 """
 
 from __future__ import annotations
@@ -25,13 +26,14 @@ SECONDS = 0.1
 class ExportPlan(BaseModel):
     """How one export goes: ``states`` of ``seconds`` each, then ``end``; an end of ``null`` never comes.
 
+    With ``seconds`` of ``null`` each of the ``states`` is the answer to one question, however slowly they are asked.
     ``refuse``: the task cannot be queued, the answer is a 400 whose ``failed_uploads`` give this reason. ``reject``: the request itself is refused,
     with a 400 that has no uploads at all.
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True)
     states: tuple[Literal["Pending", "In Progress", "Retrying"], ...] = ("Pending", "In Progress")
-    seconds: Annotated[float, Field(ge=0)] = SECONDS
+    seconds: Annotated[float, Field(ge=0)] | None = SECONDS
     end: Literal["Succeeded", "Failed", "Canceled"] | None = "Succeeded"
     refuse: str | None = None
     reject: str | None = None
@@ -46,21 +48,27 @@ class Task:
     plan: ExportPlan
     begun: float = field(default_factory=time.monotonic)
     settled: str | None = None
+    asked: int = 0
 
     @property
     def state(self) -> str:
-        """The state by the clock."""
+        """The state by the clock, or by the number of questions answered."""
         if self.settled is not None:
             return self.settled
-        step = int((time.monotonic() - self.begun) / self.plan.seconds) if self.plan.seconds else len(self.plan.states)
-        if step < len(self.plan.states):
-            return self.plan.states[step]
+        if self._step < len(self.plan.states):
+            return self.plan.states[self._step]
         return self.plan.end or (self.plan.states[-1] if self.plan.states else "In Progress")
 
     @property
     def ended(self) -> bool:
         """Whether the task has come to its end."""
         return self.state in ("Succeeded", "Failed", "Canceled")
+
+    @property
+    def _step(self) -> int:
+        if self.plan.seconds is None:
+            return self.asked
+        return int((time.monotonic() - self.begun) / self.plan.seconds) if self.plan.seconds else len(self.plan.states)
 
 
 @dataclass(frozen=True)
@@ -94,7 +102,12 @@ class Exports:
     def state(self, course_id: str, task_id: str) -> str | None:
         """A task's state, or nothing when there is no such task of the run."""
         self.settle()
-        return next((task.state for task in self.tasks if (task.course_id, task.id) == (course_id, task_id)), None)
+        task = next((task for task in self.tasks if (task.course_id, task.id) == (course_id, task_id)), None)
+        if task is None:
+            return None
+        state = task.state
+        task.asked += 1
+        return state
 
     def settle(self) -> None:
         """Puts the archives of newly succeeded tasks into the bucket, in the order in which they began."""

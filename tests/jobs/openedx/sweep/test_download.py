@@ -62,7 +62,7 @@ def test_an_earlier_archive_under_the_same_address_is_not_taken(work: Work, cour
 
 
 def test_an_archive_is_not_taken_before_the_export_has_succeeded(work: Work, course: str) -> None:
-    work.service.faults({"match": EXPORTS, "export": {"seconds": 5}})
+    work.service.faults({"match": EXPORTS, "export": {"seconds": 600}})
     with pytest.raises(PermanentError, match="found an export that is running; allowed: one that has succeeded"):
         work.fetch(work.start(course))
 
