@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import signal
 import subprocess
 import sys
@@ -14,19 +13,17 @@ import psutil
 
 from include.local.airflow_api import AirflowApi
 from include.local.platform import Platform
+from tests.variables import without_platform
 
 STATES = ("queued", "running", "success", "failed")
-
-
-def plain() -> dict[str, str]:
-    """This process's variables without those of its own platform."""
-    return {name: value for name, value in os.environ.items() if not name.startswith(("AIRFLOW", "TRINO", "PYICEBERG", "OL_", "PGPASSWORD"))}
 
 
 def ask_for(platform: Platform, dag_id: str, first: date, end: date) -> None:
     """The one command; ``end`` is the day after the last."""
     command = [sys.executable, "-m", "airflow", "backfill", "create", "--dag-id", dag_id, "--from-date", str(first), "--to-date", str(end)]
-    done = subprocess.run(command, cwd=platform.paths.root, env=plain() | platform.environment(), capture_output=True, text=True, check=False, timeout=600)
+    done = subprocess.run(
+        command, cwd=platform.paths.root, env=without_platform(**platform.environment()), capture_output=True, text=True, check=False, timeout=600
+    )
     assert done.returncode == 0, done.stdout[-3000:] + done.stderr[-3000:]
 
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import atexit
 import json
-import os
 import shutil
 import subprocess
 import sys
@@ -18,6 +17,7 @@ import pytest
 from include.config.environments import EnvironmentSettings, read_environment
 from include.config.files import ROOT, UNITS
 from include.lake.manifest import MANIFEST
+from tests.variables import without_platform
 
 FILES = sorted(path for path in (ROOT / "dags").rglob("*.py"))
 TAG = "2026.11.20-3f2a1c0"
@@ -147,9 +147,8 @@ def _broken_units(folder: Path) -> Path:
 def _start(folder: Path, seed: int, request: dict[str, Any]) -> tuple[subprocess.Popen[str], Path]:
     asked, reply = folder / f"request-{seed}.json", folder / f"reply-{seed}.json"
     asked.write_text(json.dumps(request), encoding="utf-8")
-    inherited = {name: value for name, value in os.environ.items() if not name.startswith(("AIRFLOW", "_AIRFLOW", "OL_", "TRINO_", "PYICEBERG_"))}
     environment = {
-        **inherited,
+        **without_platform(),
         "AIRFLOW_HOME": str(folder / f"home-{seed}"),
         "AIRFLOW_CONFIG": str(ROOT / "airflow.cfg"),
         "AIRFLOW__CORE__DAGS_FOLDER": str(ROOT),

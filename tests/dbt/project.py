@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 import subprocess
 import sys
 from collections.abc import Mapping
@@ -11,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from include.config.files import ROOT
+from tests.variables import without_platform
 
 PROJECT = ROOT / "include" / "dbt" / "open_learning"
 DBT = Path(sys.executable).with_name("dbt")
@@ -22,19 +22,13 @@ def command(target_path: Path, *arguments: str, project: Path = PROJECT, profile
     return [str(DBT), "--no-use-colors", *arguments, *folders]
 
 
-def clean_environment(extra: Mapping[str, str] | None = None) -> dict[str, str]:
-    """This process's environment without any variable that the project reads, plus ``extra``."""
-    kept = {name: value for name, value in os.environ.items() if not name.startswith(("TRINO_", "OL_", "DBT_"))}
-    return {**kept, **(extra or {})}
-
-
 def run_dbt(
     target_path: Path, *arguments: str, environment: Mapping[str, str] | None = None, project: Path = PROJECT, profiles: Path = PROJECT
 ) -> subprocess.CompletedProcess[str]:
     """Runs dbt to its end and returns its output, whatever its exit code."""
     return subprocess.run(
         command(target_path, *arguments, project=project, profiles=profiles),
-        env=clean_environment() if environment is None else dict(environment),
+        env=without_platform() if environment is None else dict(environment),
         capture_output=True,
         text=True,
         check=False,
@@ -44,7 +38,7 @@ def run_dbt(
 
 def parse(target_path: Path, target: str = "local", environment: Mapping[str, str] | None = None) -> dict[str, Any]:
     """The manifest of one target. Fails the test with dbt's output when the project cannot be parsed."""
-    done = run_dbt(target_path, "parse", "--target", target, environment=clean_environment(environment))
+    done = run_dbt(target_path, "parse", "--target", target, environment=without_platform(**(environment or {})))
     assert done.returncode == 0, done.stdout + done.stderr
     manifest: dict[str, Any] = json.loads((target_path / "manifest.json").read_bytes())
     return manifest

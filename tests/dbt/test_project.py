@@ -12,7 +12,8 @@ import pytest
 from include.config.environments import read_environment
 from include.config.load import load_units_strictly
 from include.config.vocabulary import Layer, Owner, SyncMode
-from tests.dbt.project import PROJECT, clean_environment, parse, run_dbt
+from tests.dbt.project import PROJECT, parse, run_dbt
+from tests.variables import without_platform
 
 AREAS = {"users", "courses", "enrollments", "grades", "certificates", "ecommerce", "b2b", "engagement", "reference"}
 READS = {
@@ -225,7 +226,7 @@ def test_targets_write_their_own_schemas(tmp_path: Path, target: str, variables:
 
 @pytest.mark.parametrize(("target", "variables"), [("branch", {}), ("production", {"OL_SCHEMA_SUFFIX": "ada"})])
 def test_a_branch_needs_a_suffix_and_production_refuses_one(tmp_path: Path, target: str, variables: dict[str, str]) -> None:
-    done = run_dbt(tmp_path, "parse", "--target", target, environment=clean_environment(variables))
+    done = run_dbt(tmp_path, "parse", "--target", target, environment=without_platform(**variables))
     assert done.returncode != 0
     assert "OL_SCHEMA_SUFFIX" in done.stdout
 
@@ -252,7 +253,7 @@ def small(tmp_path: Path) -> Path:
     ],
 )
 def test_no_target_takes_another_environments_catalog(small: Path, tmp_path: Path, target: str, variables: dict[str, str]) -> None:
-    done = run_dbt(tmp_path, "parse", "--target", target, environment=clean_environment(variables), project=small)
+    done = run_dbt(tmp_path, "parse", "--target", target, environment=without_platform(**variables), project=small)
     assert done.returncode != 0
     assert f"target {target}: found catalog {variables['TRINO_CATALOG']}" in " ".join(done.stdout.split())
 
@@ -262,7 +263,7 @@ def test_no_profile_of_ones_own_leads_to_production(small: Path, tmp_path: Path,
     text = (PROJECT / "profiles.yml").read_text(encoding="utf-8")
     (tmp_path / "profiles.yml").write_text(re.sub(r"schema: ol_warehouse_(local|qa)", "schema: ol_warehouse_production", text), encoding="utf-8")
     suffix = {"OL_SCHEMA_SUFFIX": "pr_7"} if target == "branch" else {}
-    done = run_dbt(tmp_path, "parse", "--target", target, environment=clean_environment(suffix), project=small, profiles=tmp_path)
+    done = run_dbt(tmp_path, "parse", "--target", target, environment=without_platform(**suffix), project=small, profiles=tmp_path)
     assert done.returncode != 0
     assert "which are production's" in " ".join(done.stdout.split())
 
@@ -283,7 +284,7 @@ def test_only_somebodys_own_schemas_hold_a_window(
 ) -> None:
     asked = "{{ limit_dates_in_development('moment') if dates_are_limited() else 'everything' }}"
     offline = ("--no-introspect", "--no-populate-cache", "--output", "json")
-    done = run_dbt(tmp_path, "compile", "--target", target, "--inline", asked, *offline, *flags, environment=clean_environment(variables), project=small)
+    done = run_dbt(tmp_path, "compile", "--target", target, "--inline", asked, *offline, *flags, environment=without_platform(**variables), project=small)
     assert done.returncode == 0, done.stdout
     assert ("moment >= current_timestamp - interval '90' day" in done.stdout) == limited
     assert ("everything" in done.stdout.replace(asked, "")) != limited

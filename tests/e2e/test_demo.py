@@ -16,7 +16,7 @@ from include.config.files import ROOT
 from include.local.paths import Paths
 from include.local.platform import Platform
 from include.local.summary import REPORTS
-from tests.backfills import plain
+from tests.variables import leave_platform, without_platform
 
 pytestmark = [pytest.mark.live, pytest.mark.timeout(1800)]
 
@@ -31,7 +31,7 @@ def state(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
 def demo(state: Path) -> str:
     """Runs the demo; what it printed. It must end by itself with exit 0."""
     command = [sys.executable, "-m", "include.local", "--state", str(state), "demo", "--scale", "0.02"]
-    done = subprocess.run(command, cwd=ROOT, env=plain(), stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, check=False, timeout=900)
+    done = subprocess.run(command, cwd=ROOT, env=without_platform(), stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, check=False, timeout=900)
     assert done.returncode == 0, done.stdout[-5000:]
     return done.stdout
 
@@ -61,8 +61,7 @@ def test_two_days(state: Path) -> None:
 
 def test_a_model_in_a_developers_own_schemas(state: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """``make model`` with a suffix builds that model alone there, from the demo's tables, which stay as they are."""
-    for name in set(os.environ) - set(plain()):
-        monkeypatch.delenv(name)
+    leave_platform(monkeypatch)
     platform = Platform(Paths(state=state), ("lake",))
     platform.start()
     where = platform.trino

@@ -16,7 +16,7 @@ import psutil
 from include.config.files import ROOT
 from include.local.paths import Paths
 from include.local.processes import MARK
-from tests.backfills import plain
+from tests.variables import without_platform
 
 SCALE = "0.02"
 SERVICES = ("postgres", "trino", "airbyte", "airflow-api-server", "airflow-scheduler", "airflow-dag-processor", "airflow-triggerer")
@@ -35,7 +35,7 @@ class Demo:
     def start(self) -> Demo:
         command = [sys.executable, "-m", "include.local", "--state", str(self.state), "demo", "--scale", SCALE]
         with self.log.open("wb") as log:
-            self.child = subprocess.Popen(command, cwd=ROOT, env=plain(), stdin=subprocess.DEVNULL, stdout=log, stderr=log, start_new_session=True)
+            self.child = subprocess.Popen(command, cwd=ROOT, env=without_platform(), stdin=subprocess.DEVNULL, stdout=log, stderr=log, start_new_session=True)
         return self
 
     @property

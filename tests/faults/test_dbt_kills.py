@@ -22,6 +22,7 @@ from include.local.platform import Platform
 from include.local.services.airbyte.connections import connections_of
 from tests.faults.builds import MODELS, Build, Content, Reader, Warehouse
 from tests.local.services.airbyte_harness import CATALOG, Service
+from tests.variables import leave_platform
 
 pytestmark = [pytest.mark.lake, pytest.mark.timeout(1200)]
 
@@ -35,8 +36,7 @@ def warehouse() -> Iterator[Warehouse]:
     state = Path(tempfile.mkdtemp(prefix="fault-lake-")) / "state"
     platform = Platform(Paths(state=state), ("lake",))
     with pytest.MonkeyPatch.context() as patch:
-        for name in [name for name in os.environ if name.startswith(("TRINO_", "PYICEBERG_"))]:
-            patch.delenv(name)
+        leave_platform(patch)
         platform = Platform(Paths(state=state), ("lake",))
         try:
             platform.start(attached=True)

@@ -30,6 +30,7 @@ from include.lake.names import table_in
 from include.local.paths import Paths
 from include.local.platform import Platform
 from tests.faults.demos import VICTIMS, Demo
+from tests.variables import leave_platform
 
 pytestmark = [pytest.mark.live, pytest.mark.timeout(3600)]
 
@@ -136,8 +137,7 @@ def test_no_row_was_doubled_or_lost(lane: Lane) -> None:
     """After all rounds: raw tables against the source databases, key by key, and no row twice in any table."""
     lane.whole()
     with pytest.MonkeyPatch.context() as patch:
-        for name in [name for name in os.environ if name.startswith(("TRINO_", "PYICEBERG_"))]:
-            patch.delenv(name)
+        leave_platform(patch)
         platform = Platform(Paths(state=lane.state), ("lake",))
     platform.start(attached=True)
     try:

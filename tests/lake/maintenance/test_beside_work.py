@@ -27,8 +27,9 @@ from include.lake.maintenance.run import Lake, Work
 from include.lake.names import TableRef
 from include.lake.writes import CommitConflictError, append_once
 from include.local.platform import Platform
-from tests.dbt.project import clean_environment, command
+from tests.dbt.project import command
 from tests.lake.conftest import CATALOG, ROWS
+from tests.variables import without_platform
 
 from .conftest import POLICY, Night, content, rows
 
@@ -175,7 +176,7 @@ class Busy:
     def by_dbt(self, number: int) -> bool:
         """One run of an incremental model that is this table."""
         run = command(self.project / "target", "run", "--vars", f"{{batch: {number}}}", project=self.project, profiles=self.project)
-        done = subprocess.run(run, env=clean_environment({"DO_NOT_TRACK": "1"}), capture_output=True, text=True, check=False, timeout=600)
+        done = subprocess.run(run, env=without_platform(DO_NOT_TRACK="1"), capture_output=True, text=True, check=False, timeout=600)
         assert done.returncode == 0 or LOST.search(done.stdout), done.stdout[-3000:] + done.stderr[-2000:]
         return done.returncode == 0
 

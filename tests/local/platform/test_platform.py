@@ -23,6 +23,7 @@ from include.local.paths import Paths
 from include.local.platform import Platform, running_platform
 from include.local.processes import MARK
 from include.local.programs import ServiceError
+from tests.variables import without_platform
 
 REPOSITORY = Path(__file__).resolve().parents[3]
 
@@ -39,9 +40,8 @@ def _marked(paths: Paths) -> list[str]:
 
 
 def _command(paths: Paths, *arguments: str, **options: Any) -> subprocess.CompletedProcess[str]:
-    environment = {name: value for name, value in os.environ.items() if not name.startswith(("TRINO_", "PYICEBERG_"))}
     command = [sys.executable, "-m", "include.local", "--state", str(paths.state), *arguments]
-    return subprocess.run(command, cwd=REPOSITORY, env=environment, capture_output=True, text=True, check=False, **options)
+    return subprocess.run(command, cwd=REPOSITORY, env=without_platform(), capture_output=True, text=True, check=False, **options)
 
 
 @pytest.fixture
@@ -75,7 +75,7 @@ def test_make_lake_serves_any_client_and_a_kill_at_any_moment_is_mended_by_the_n
     assert first.returncode == 0, first.stderr
     exports = dict(line.removeprefix("export ").split("=", 1) for line in first.stdout.splitlines())
     assert all(line.startswith("export ") for line in first.stdout.splitlines()), "only shell commands may go to standard output"
-    clean = {name: value for name, value in os.environ.items() if not name.startswith(("TRINO_", "PYICEBERG_", "PYTHONPATH"))}
+    clean = {name: value for name, value in without_platform().items() if name != "PYTHONPATH"}
     shell = f"{first.stdout}\ncd / && exec {shlex.quote(sys.executable)} -c {shlex.quote(CLIENT)}"
     client = subprocess.run(["/bin/sh", "-c", shell], env=clean, capture_output=True, text=True, check=False)
     assert client.stdout == "[[6]]\n", client.stderr

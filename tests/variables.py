@@ -1,0 +1,22 @@
+"""The variables that a test hands to what it starts: those of the session's platform would lead to another lake than the test's own."""
+
+from __future__ import annotations
+
+import os
+
+import pytest
+
+OF_A_PLATFORM = ("AIRFLOW", "_AIRFLOW", "TRINO_", "PYICEBERG_", "OL_", "DBT_", "PGPASSWORD")
+OF_THE_MACHINE = ("OL_CACHE",)  # without it, a platform would fetch its engine once more
+
+
+def without_platform(**extra: str) -> dict[str, str]:
+    """This process's variables without those of any platform, plus ``extra``."""
+    kept = {name: value for name, value in os.environ.items() if name in OF_THE_MACHINE or not name.startswith(OF_A_PLATFORM)}
+    return {**kept, **extra}
+
+
+def leave_platform(patch: pytest.MonkeyPatch) -> None:
+    """Takes the variables of any platform out of this process, until ``patch`` is undone."""
+    for name in set(os.environ) - set(without_platform()):
+        patch.delenv(name)
