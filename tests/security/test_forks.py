@@ -24,12 +24,13 @@ class Slow:
         self.made_by = threading.current_thread()
         self.asked_by: list[threading.Thread] = []
         self.lock = threading.Lock()
+        self.over = threading.Event()
 
     def fetch(self, location: str, kind: str, key: str) -> str:
         """Takes its time."""
         with self.lock:
             self.asked_by.append(threading.current_thread())
-            time.sleep(self.seconds)
+            self.over.wait(self.seconds)
         return key
 
 
@@ -66,21 +67,23 @@ def test_a_fork_waits_for_the_answer(stores: dict[object, Store]) -> None:
 
 
 def test_without_that_the_child_would_wait_for_ever(stores: dict[object, Store]) -> None:
-    source = Slow(0.7)
+    source = Slow(30)
     unknown = Store(lambda: source, timeout=5, fresh=0)  # to nobody who forks
     thread = asking(unknown, source)
     assert not forked_child_takes(source.lock)
+    source.over.set()
     thread.join()
 
 
 def test_a_fork_does_not_wait_longer_than_an_answer_may_take(stores: dict[object, Store]) -> None:
-    source = Slow(3)
+    source = Slow(30)
     stores["slow"] = store = Store(lambda: source, timeout=0.2, fresh=0)
     with pytest.raises(secret_sources.SecretsUnavailableError, match=r"slow is unavailable \(no answer within 0.2 s\)"):
         store.get(WHAT)
     began = time.monotonic()
     forked_child_takes(threading.Lock())
-    assert time.monotonic() - began < 2
+    assert time.monotonic() - began < 20
+    source.over.set()
 
 
 def test_clients_are_made_by_who_asks(stores: dict[object, Store]) -> None:

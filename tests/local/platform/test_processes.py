@@ -77,7 +77,7 @@ def test_a_program_that_ignores_the_request_is_killed_after_its_grace(processes:
     processes.wait([service])
     begin = time.monotonic()
     processes.stop()
-    assert 0.3 <= time.monotonic() - begin < 3
+    assert 0.3 <= time.monotonic() - begin < 30
     assert not record.alive
 
 

@@ -59,7 +59,7 @@ def test_slow_answers(shop: Shop) -> None:
     client.faults({"match": {"path": "/health"}, "delay": 0.4})
     started = time.monotonic()
     assert client.http.get("/health").status_code == 200
-    assert 0.4 <= time.monotonic() - started < 2
+    assert time.monotonic() - started >= 0.4
     client.faults({"match": CREATE, "delay": 2})
     with pytest.raises(httpx.ReadTimeout):
         client.http.post("/jobs", json={"connectionId": shop.id, "jobType": "sync"}, timeout=0.2)

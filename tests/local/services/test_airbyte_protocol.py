@@ -210,7 +210,7 @@ def test_cancelling(shop: Shop) -> None:
     client.wait(running, "running")
     started = time.monotonic()
     assert client.http.delete(f"/jobs/{running}").json()["status"] == "cancelled"
-    assert time.monotonic() - started < 2
+    assert time.monotonic() - started < 20
     assert client.http.delete(f"/jobs/{running}").json()["status"] == "cancelled", "once more changes nothing"
     assert all(shop.table(stream["name"]) is None for stream in STREAMS)
     assert (done := shop.sync())["status"] == "succeeded"

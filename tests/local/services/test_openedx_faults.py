@@ -58,7 +58,7 @@ def test_slow_answers_and_latency(service: Service, http: httpx.Client) -> None:
     service.faults({"match": {"path": OUTLINES}, "delay": 0.3})
     begin = time.monotonic()
     http.get(f"{service.lms}/api/learning_sequences/v1/course_outline/{service.ids[0]}").raise_for_status()
-    assert 0.3 <= time.monotonic() - begin < 3
+    assert time.monotonic() - begin >= 0.3
     assert service.openedx is not None
     service.openedx.application.latency = 0.2
     try:

@@ -159,10 +159,10 @@ def test_what_is_not_there(service: Service) -> None:
 def test_late_answers_are_asked_for_again(service: Service, monkeypatch: pytest.MonkeyPatch) -> None:
     assert (client_module.TOTAL_SECONDS, client_module.CONNECT_SECONDS) == (60, 10)
     monkeypatch.setattr(client_module, "TOTAL_SECONDS", 0.5)
-    service.faults({"match": {"path": OUTLINES}, "count": 2, "delay": 3})
+    service.faults({"match": {"path": OUTLINES}, "count": 2, "delay": 30})
     begin = time.monotonic()
     assert outlines(service, service.ids[0]) == [service.version(service.ids[0])]
-    assert 1.0 <= time.monotonic() - begin < 3
+    assert 1.0 <= time.monotonic() - begin < 30
 
 
 def test_after_a_429_all_requests_wait_as_long_as_asked(service: Service) -> None:
@@ -218,7 +218,7 @@ def test_waiting_for_a_429_ends_with_the_budget(service: Service) -> None:
     begin = time.monotonic()
     with pytest.raises(BudgetSpentError):
         outlines(service, service.ids[0], budget=Budget(0.5, 1000), patience=Patience())
-    assert time.monotonic() - begin < 3
+    assert time.monotonic() - begin < 30
 
 
 def test_a_post_whose_answer_was_lost_is_not_repeated(service: Service) -> None:

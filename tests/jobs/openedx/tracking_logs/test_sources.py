@@ -62,7 +62,7 @@ def test_old_objects_are_not_waited_for(tmp_path: Path) -> None:
     os.utime(path, (HOUR_AGO, HOUR_AGO))
     begin = time.monotonic()
     assert len(settled(lambda: Prefix(str(tmp_path)).list(DAY), interval=30, patience=60)) == 1
-    assert time.monotonic() - begin < 5
+    assert time.monotonic() - begin < 30
 
 
 def test_a_growing_object_is_waited_for(tmp_path: Path) -> None:

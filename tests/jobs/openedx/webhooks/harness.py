@@ -25,7 +25,7 @@ from include.jobs.openedx.webhooks.outbox import Outbox
 from include.local.services.learn.store import Applied
 from tests.local.services.learn_harness import Learn, variable
 
-QUICK = ("--first-wait", "0.02", "--longest-wait", "0.1", "--timeout", "2", "--seconds", "20")
+QUICK = ("--first-wait", "0.02", "--longest-wait", "0.1", "--timeout", "15", "--seconds", "60")
 
 
 def course(number: int) -> str:

@@ -35,7 +35,7 @@ def test_a_lane_is_free_as_soon_as_its_sender_is_dead(world: World, tmp_path: Pa
     assert start_job(tmp_path, "webhook-deliver", *QUICK, entry=(CHILDREN, "0", "3")).wait(60) == -signal.SIGKILL
     started = time.monotonic()
     assert world.deliver()["delivered"] == 1
-    assert time.monotonic() - started < 5
+    assert time.monotonic() - started < 30
     assert world.row(event())["attempts"] == 2
 
 

