@@ -149,7 +149,7 @@ def test_an_api_server_that_is_away_is_named(cluster: Cluster, tmp_path: Path) -
     started = time.monotonic()
     with pytest.raises(SecretsUnavailableError, match=r"Kubernetes is unavailable.*connection forum of openedx cannot be read"):
         backend(nowhere, "openedx", timeout_seconds=3).get_connection("forum")
-    assert time.monotonic() - started < 5
+    assert time.monotonic() - started < 30
 
 
 # --- pods ----------------------------------------------------------------------------------------------------------------------------
