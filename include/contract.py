@@ -8,13 +8,13 @@ from __future__ import annotations
 
 import json
 import logging
-import os
 import sys
 from dataclasses import asdict, dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
+from include.atomic import replacing
 from include.redaction import redact, redacted
 
 PERMANENT_EXIT = 64
@@ -70,10 +70,8 @@ class JobResult:
 
 def write_result(path: Path, result: JobResult) -> None:
     """Writes the result so that a reader sees all of it or nothing."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    partial = path.with_name(f".{path.name}.{os.getpid()}")
-    partial.write_text(result.to_json() + "\n", encoding="utf-8")
-    partial.replace(path)
+    with replacing(path) as partial:
+        partial.write_text(result.to_json() + "\n", encoding="utf-8")
 
 
 def read_line(line: str) -> tuple[int, str]:

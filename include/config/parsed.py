@@ -11,13 +11,13 @@ import contextlib
 import gc
 import hashlib
 import importlib.util
-import os
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import orjson
 
+from include.atomic import replacing
 from include.config.files import parse_yaml
 
 
@@ -61,11 +61,8 @@ def read_store(path: Path) -> Any:
 
 def write_store(path: Path, data: Any) -> None:
     """Stores JSON so that a reader sees the old or the new one; does nothing where the folder cannot be written."""
-    partial = path.with_name(f".{path.name}.{os.getpid()}")
-    with contextlib.suppress(OSError):
-        path.parent.mkdir(exist_ok=True)
+    with contextlib.suppress(OSError), replacing(path) as partial:
         partial.write_bytes(orjson.dumps(data))
-        partial.replace(path)
 
 
 def _survives_json(data: dict[str, Any]) -> bool:

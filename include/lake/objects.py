@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import contextlib
 import os
-import secrets
 import shutil
 import time
 from collections.abc import Iterable, Iterator
@@ -23,6 +22,7 @@ from botocore.config import Config
 from botocore.exceptions import BotoCoreError, ClientError
 from pyiceberg.catalog import Catalog
 
+from include.atomic import is_unfinished, replacing
 from include.lake.rights import current_rights
 from include.lake.storage import ROOT_PROPERTY, SCHEME, LocalOutput, local_path
 from include.lake.store_errors import RETRIES, StoreError, telling
@@ -96,7 +96,7 @@ class LocalStore:
                     continue
                 with contextlib.suppress(FileNotFoundError):
                     status = entry.stat(follow_symlinks=False)
-                    if entry.name.startswith(".") and entry.name.endswith(".part") and time.time() - status.st_mtime < ABANDONED:
+                    if is_unfinished(entry.name) and time.time() - status.st_mtime < ABANDONED:
                         continue
                     yield StoredObject(self._location(entry.path), status.st_size, datetime.fromtimestamp(status.st_mtime, UTC))
 
@@ -130,14 +130,8 @@ class LocalStore:
         """See :class:`ObjectStore`."""
         current_rights().check_location(target)
         path = local_path(self.root, target)
-        part = path.with_name(f".{path.name}.{os.getpid()}-{secrets.token_hex(4)}.part")
-        with telling(target, path):
-            path.parent.mkdir(parents=True, exist_ok=True)
-            try:
-                shutil.copy2(local_path(self.root, source), part)
-                part.replace(path)
-            finally:
-                part.unlink(missing_ok=True)
+        with telling(target, path), replacing(path) as partial:
+            shutil.copy2(local_path(self.root, source), partial)
 
     def move(self, source: str, target: str) -> None:
         """See :class:`ObjectStore`: one rename."""

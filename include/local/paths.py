@@ -7,6 +7,7 @@ import secrets
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from include.atomic import replacing
 from include.config.files import ROOT
 
 
@@ -56,7 +57,6 @@ class Paths:
 
 def write_private(path: Path, text: str) -> None:
     """Replace a file's content atomically, readable by the user alone; after a kill at any moment the old or the new text is there."""
-    temporary = path.with_name(f".{path.name}.{secrets.token_hex(4)}")
-    temporary.touch(mode=0o600)
-    temporary.write_text(text, encoding="utf-8")
-    temporary.replace(path)
+    with replacing(path) as partial:
+        partial.touch(mode=0o600)
+        partial.write_text(text, encoding="utf-8")

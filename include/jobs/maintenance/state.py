@@ -16,6 +16,7 @@ from pathlib import Path
 import fsspec
 from pydantic import TypeAdapter, ValidationError
 
+from include.atomic import is_unfinished, replacing
 from include.contract import PermanentError
 from include.lake.maintenance.model import Known, Outcome
 from include.lake.store_errors import StoreError, telling
@@ -32,7 +33,7 @@ class Night:
 
 
 _NIGHT = TypeAdapter(Night)
-_PART = ".part"
+_ENDING = ".json.gz"
 
 
 @dataclass(frozen=True)
@@ -44,7 +45,7 @@ class Nights:
 
     def url(self, run_key: str) -> str:
         """Where the run with this key is kept."""
-        return f"{self.prefix.rstrip('/')}/{self.group}/{hashlib.sha256(run_key.encode()).hexdigest()[:24]}.json.gz"
+        return f"{self.prefix.rstrip('/')}/{self.group}/{hashlib.sha256(run_key.encode()).hexdigest()[:24]}{_ENDING}"
 
     def known(self, url: str) -> Mapping[str, Known]:
         """What a run remembered; nothing for an empty address or an object that is gone. Raises ``PermanentError`` for what is none of this group's."""
@@ -73,16 +74,8 @@ class Nights:
             with _naming(url):
                 files.pipe_file(path, data)
             return url
-        partial = f"{path}{_PART}"
-        with telling(url, Path(path)):
-            files.makedirs(path.rpartition("/")[0], exist_ok=True)
-            try:
-                files.pipe_file(partial, data)
-            except OSError:
-                with contextlib.suppress(OSError):
-                    files.rm_file(partial)
-                raise
-        files.mv(partial, path)
+        with telling(url, Path(path)), replacing(Path(path)) as partial:
+            partial.write_bytes(data)
         return url
 
     def forget(self, before: datetime, keep: str) -> int:
@@ -90,7 +83,7 @@ class Nights:
         files, root = fsspec.core.url_to_fs(f"{self.prefix.rstrip('/')}/{self.group}")
         _, kept = fsspec.core.url_to_fs(keep)
         with _naming(f"{self.prefix.rstrip('/')}/{self.group}"):
-            ours = [path for path in files.find(root) if path.removesuffix(_PART).endswith(".json.gz") and path != kept]
+            ours = [path for path in files.find(root) if (path.endswith(_ENDING) or is_unfinished(path.rpartition("/")[2])) and path != kept]
             old = [path for path in ours if files.modified(path) < before]
             for path in old:
                 files.rm_file(path)

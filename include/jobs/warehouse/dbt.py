@@ -5,7 +5,6 @@ from __future__ import annotations
 import hashlib
 import json
 import logging
-import os
 import shutil
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -16,6 +15,7 @@ from dbt.cli.main import dbtRunner, dbtRunnerResult
 from dbt.contracts.graph.manifest import Manifest
 from google.protobuf.json_format import MessageToDict
 
+from include.atomic import replacing
 from include.config.environments import lake_connection
 from include.config.errors import ConfigError
 from include.contract import PermanentError, TransientError
@@ -155,10 +155,8 @@ def _address() -> str:
 def _keep(state: Path, own: Path) -> None:
     """Puts a parse state where the next job finds it, whole or not at all. A file system that nobody may write to keeps nothing."""
     try:
-        own.parent.mkdir(parents=True, exist_ok=True)
-        partial = own.with_name(f".{own.name}.{os.getpid()}")
-        shutil.copy2(state, partial)
-        partial.replace(own)
+        with replacing(own) as partial:
+            shutil.copy2(state, partial)
         kept = sorted(PARSED.glob(f"*/{PARSE_STATE}"), key=lambda path: path.stat().st_mtime)
         for old in kept[:-STATES_KEPT]:
             shutil.rmtree(old.parent, ignore_errors=True)

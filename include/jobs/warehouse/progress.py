@@ -12,13 +12,14 @@ or ``retrying`` (a service was away; the same run tries again). Only ``success``
 from __future__ import annotations
 
 import json
-import os
 import threading
 import time
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
 import fsspec
+
+from include.atomic import replacing
 
 FINAL = frozenset({"success", "failed", "skipped"})
 WRITE_EVERY = 0.3
@@ -63,11 +64,8 @@ class ProgressDocument:
             with fsspec.open(url, "wb") as stream:
                 stream.write(data)
             return
-        path = Path(url)
-        path.parent.mkdir(parents=True, exist_ok=True)
-        partial = path.with_name(f".{path.name}.{os.getpid()}")
-        partial.write_bytes(data)
-        partial.replace(path)
+        with replacing(Path(url)) as partial:
+            partial.write_bytes(data)
 
 
 class Progress:

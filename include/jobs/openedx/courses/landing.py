@@ -20,8 +20,7 @@ version differs, after everything that it names is there, and only by the newest
 from __future__ import annotations
 
 import hashlib
-import os
-import secrets
+import shutil
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
@@ -31,6 +30,7 @@ import msgspec
 import orjson
 from fsspec.implementations.local import LocalFileSystem
 
+from include.atomic import replacing
 from include.jobs.openedx.courses.refusals import Quarantined
 from include.jobs.openedx.courses.rows import Course
 from include.jobs.openedx.courses.static import manifest
@@ -75,18 +75,11 @@ class Landing:
 
 
 def _put_file(path: Path, content: bytes | Path) -> None:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    partial = path.with_name(f".{path.name[:100]}.{os.getpid()}-{secrets.token_hex(4)}.part")
-    try:
+    with replacing(path) as partial:
         if isinstance(content, bytes):
             partial.write_bytes(content)
         else:
-            with content.open("rb") as source, partial.open("wb") as target:
-                while piece := source.read(1 << 20):
-                    target.write(piece)
-        partial.replace(path)
-    finally:
-        partial.unlink(missing_ok=True)
+            shutil.copyfile(content, partial)
 
 
 class CourseObjects:

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import hashlib
 import json
-import secrets
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from include.atomic import replacing
 from include.jobs.openedx.forum.layout import filesystem_of
 
 
@@ -26,13 +26,8 @@ def put(path: Path, url: str) -> str:
     if "file" not in ((filesystem.protocol,) if isinstance(filesystem.protocol, str) else filesystem.protocol):
         filesystem.put_file(str(path), target)
         return url
-    partial = Path(target).with_name(f".{Path(target).name}.{secrets.token_hex(4)}.part")
-    partial.parent.mkdir(parents=True, exist_ok=True)
-    try:
+    with replacing(Path(target)) as partial:
         filesystem.put_file(str(path), str(partial))
-        partial.replace(target)
-    finally:
-        partial.unlink(missing_ok=True)
     return url
 
 

@@ -1,0 +1,29 @@
+"""Files that are there whole or not at all: written beside their place, then moved to it."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import secrets
+from collections.abc import Iterator
+from pathlib import Path
+
+SUFFIX = ".part"
+
+
+@contextlib.contextmanager
+def replacing(path: Path) -> Iterator[Path]:
+    """A new name beside ``path``, whose folder is made if need be. What the block writes there takes the place of ``path`` when it ends, and goes when
+    it fails; a kill leaves it beside (see :func:`is_unfinished`). Not synced to disk: a machine that goes down may lose what was written last."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    partial = path.with_name(f".{path.name[:100]}.{os.getpid()}-{secrets.token_hex(4)}{SUFFIX}")
+    try:
+        yield partial
+        partial.replace(path)
+    finally:
+        partial.unlink(missing_ok=True)
+
+
+def is_unfinished(name: str) -> bool:
+    """Whether a file's name is one that :func:`replacing` gives for a while."""
+    return name.startswith(".") and name.endswith(SUFFIX)
