@@ -92,7 +92,7 @@ def settings_of(name: str) -> EnvironmentSettings:
 
 def dags_of(name: str) -> dict[str, Any]:
     """The DAGs of a case by id, in detail."""
-    found: dict[str, Any] = collected()[0]["cases"][name]["dags"]
+    found: dict[str, Any] = in_detail()["cases"][name]["dags"]
     return found
 
 
@@ -101,31 +101,55 @@ def canonical(dag: dict[str, Any]) -> str:
     return json.dumps(dag["serialized"], sort_keys=True)
 
 
+def in_detail() -> dict[str, Any]:
+    """The answer of the child with hash seed 0: all cases, the environments in detail."""
+    return _answer(0)
+
+
+def under_both_seeds() -> tuple[dict[str, Any], dict[str, Any]]:
+    """That, and the answer of the child with hash seed 1: the environments alone. Both run at a time."""
+    for seed in (0, 1):
+        _child(seed)
+    return _answer(0), _answer(1)
+
+
 @cache
-def collected() -> tuple[dict[str, Any], dict[str, Any]]:
-    """The answers of the child with hash seed 0, in detail and with all cases, and of the one with seed 1, the environments alone."""
+def _answer(seed: int) -> dict[str, Any]:
+    child, reply = _child(seed)
+    if child.wait(timeout=300) != 0:
+        log = reply.with_name(reply.name.replace("reply", "log")).with_suffix(".txt").read_text(encoding="utf-8")
+        pytest.fail(f"collecting the DAGs failed:\n{log[-6000:]}", pytrace=False)
+    found: dict[str, Any] = json.loads(reply.read_text(encoding="utf-8"))
+    return found
+
+
+@cache
+def _child(seed: int) -> tuple[subprocess.Popen[str], Path]:
     if not MANIFEST.exists():
         pytest.fail(f"{MANIFEST.relative_to(ROOT)} is not there: run `make setup`", pytrace=False)
-    folder = Path(tempfile.mkdtemp(prefix="ol-dags-"))
-    atexit.register(shutil.rmtree, folder, ignore_errors=True)
+    folder = _folder()
     files = [str(path) for path in FILES]
     plain = {name: {"environ": environ, "files": files} for name, environ in ENVIRONMENTS.items()}
+    unsorted = {"environ": ENVIRONMENTS["local"], "files": [_write(folder / "unsorted.py", UNSORTED)]}
+    if seed:
+        return _start(folder, seed, {"cases": {**plain, "unsorted": unsorted}})
     detailed = {name: {**case, "details": True, "discover": name == "local"} for name, case in plain.items()}
     special = {
         "wanted": {**plain["local"], "wanted": WANTED},
         "broken": {**plain["local"], "units": str(_broken_units(folder))},
         "no manifest": {**plain["local"], "manifest": str(folder / "manifest.json")},
-        "unsorted": {"environ": ENVIRONMENTS["local"], "files": [_write(folder / "unsorted.py", UNSORTED)]},
+        "unsorted": unsorted,
         "probe": {"environ": ENVIRONMENTS["local"], "files": [_write(folder / "probe.py", PROBE)]},
     }
-    unstable = _write(folder / "unstable.py", UNSTABLE)
-    requests: tuple[dict[str, Any], ...] = (
-        {"cases": {**detailed, **special}, "stability": [*files, unstable]},
-        {"cases": {**plain, "unsorted": special["unsorted"]}},
-    )
-    children = [_start(folder, seed, request) for seed, request in enumerate(requests)]
-    first, second = (_finish(child, reply) for child, reply in children)
-    return first, second
+    return _start(folder, seed, {"cases": {**detailed, **special}, "stability": [*files, _write(folder / "unstable.py", UNSTABLE)]})
+
+
+@cache
+def _folder() -> Path:
+    """The same for both children: where a DAG's file lies is told of the DAG."""
+    folder = Path(tempfile.mkdtemp(prefix="ol-dags-"))
+    atexit.register(shutil.rmtree, folder, ignore_errors=True)
+    return folder
 
 
 def _write(path: Path, text: str) -> str:
@@ -161,11 +185,3 @@ def _start(folder: Path, seed: int, request: dict[str, Any]) -> tuple[subprocess
     command = [sys.executable, "-m", "tests.dags.collect", str(asked), str(reply)]
     child = subprocess.Popen(command, cwd=ROOT, env=environment, stdout=log, stderr=subprocess.STDOUT, text=True)
     return child, reply
-
-
-def _finish(child: subprocess.Popen[str], reply: Path) -> dict[str, Any]:
-    if child.wait(timeout=300) != 0:
-        log = reply.with_name(reply.name.replace("reply", "log")).with_suffix(".txt").read_text(encoding="utf-8")
-        pytest.fail(f"collecting the DAGs failed:\n{log[-6000:]}", pytrace=False)
-    found: dict[str, Any] = json.loads(reply.read_text(encoding="utf-8"))
-    return found

@@ -9,7 +9,7 @@ import pytest
 
 from include.config.files import ROOT
 from include.config.load import load_branches_unit, load_learn_webhooks_unit, load_maintenance_unit, load_pointers_unit, load_units_strictly
-from tests.dags.collected import BROKEN, ENVIRONMENTS, FILES, WANTED, canonical, collected, dags_of, settings_of
+from tests.dags.collected import BROKEN, ENVIRONMENTS, FILES, WANTED, canonical, dags_of, in_detail, settings_of, under_both_seeds
 
 PARTS = ("sweep", "course", "tracking_logs", "forum")
 SECONDS = 2.0
@@ -17,7 +17,7 @@ NOISE = 10  # how much longer a parse may take by the clock, on a machine that d
 
 
 def case(name: str) -> dict[str, Any]:
-    found: dict[str, Any] = collected()[0]["cases"][name]
+    found: dict[str, Any] = in_detail()["cases"][name]
     return found
 
 
@@ -79,19 +79,19 @@ def test_a_file_is_parsed_in_two_seconds(name: str) -> None:
 
 @pytest.mark.parametrize("name", ENVIRONMENTS)
 def test_serialised_dags_do_not_depend_on_the_hash_seed(name: str) -> None:
-    one, other = (answer["cases"][name]["dags"] for answer in collected())
+    one, other = (answer["cases"][name]["dags"] for answer in under_both_seeds())
     assert one
     assert one.keys() == other.keys()
     assert [dag_id for dag_id in one if canonical(one[dag_id]) != canonical(other[dag_id])] == []
 
 
 def test_a_dag_that_depends_on_the_hash_seed_is_noticed() -> None:
-    one, other = (answer["cases"]["unsorted"]["dags"]["unsorted"] for answer in collected())
+    one, other = (answer["cases"]["unsorted"]["dags"]["unsorted"] for answer in under_both_seeds())
     assert canonical(one) != canonical(other)
 
 
 def test_airflow_s_own_check_finds_no_growing_versions() -> None:
-    told = {Path(file).name: warnings for file, warnings in collected()[0]["stability"].items()}
+    told = {Path(file).name: warnings for file, warnings in in_detail()["stability"].items()}
     assert "datetime.now()" in told.pop("unstable.py"), "the check finds what it is for"
     assert told == dict.fromkeys((path.name for path in FILES), None)
 
