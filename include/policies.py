@@ -10,35 +10,43 @@ import pendulum
 from airflow.sdk import ExceptionRetryPolicy, RetryAction, RetryRule
 
 from include.config.environments import EnvironmentSettings
-from include.config.vocabulary import Layer, Owner, Tier
+from include.config.vocabulary import Environment, Layer, Owner, Tier
 
 START_DATE = pendulum.datetime(2026, 1, 1, tz="UTC")
 LAKE_POOL = "lake_writers"
 """Jobs that write tables; the pool's size is set per environment, so that maintenance can be let in."""
 
-RETRY_BY_CAUSE = ExceptionRetryPolicy(
-    rules=[
-        RetryRule(exception="include.config.errors.ConfigError", action=RetryAction.FAIL, reason="configuration does not mend itself"),
-        RetryRule(exception="include.contract.PermanentError", action=RetryAction.FAIL, reason="another try would meet the same"),
-        RetryRule(
-            exception="include.contract.TransientError",
-            action=RetryAction.RETRY,
-            retry_delay=timedelta(seconds=30),
-            reason="a service restarts or a commit lost a race",
-        ),
-    ]
-)
+_PAUSE, _RESTART = timedelta(minutes=1), timedelta(seconds=30)
+_PAUSE_BEFORE_SOMEBODY = timedelta(seconds=10)
+"""On a laptop somebody waits, and whatever is restarted there is small."""
 
 
-def default_args(owner: Owner, tier: Tier) -> dict[str, Any]:
+def retry_by_cause(environment: EnvironmentSettings) -> ExceptionRetryPolicy:
+    """No second try for what is permanent, an early one for what passes."""
+    restart = _PAUSE_BEFORE_SOMEBODY if environment.name is Environment.LOCAL else _RESTART
+    return ExceptionRetryPolicy(
+        rules=[
+            RetryRule(exception="include.config.errors.ConfigError", action=RetryAction.FAIL, reason="configuration does not mend itself"),
+            RetryRule(exception="include.contract.PermanentError", action=RetryAction.FAIL, reason="another try would meet the same"),
+            RetryRule(
+                exception="include.contract.TransientError",
+                action=RetryAction.RETRY,
+                retry_delay=restart,
+                reason="a service restarts or a commit lost a race",
+            ),
+        ]
+    )
+
+
+def default_args(environment: EnvironmentSettings, owner: Owner, tier: Tier) -> dict[str, Any]:
     """The arguments of every task: its owner, three retries with growing pauses, decided by cause."""
     return {
         "owner": owner.value,
         "retries": 3,
-        "retry_delay": timedelta(minutes=1),
+        "retry_delay": _PAUSE_BEFORE_SOMEBODY if environment.name is Environment.LOCAL else _PAUSE,
         "retry_exponential_backoff": 2.0,
         "max_retry_delay": timedelta(minutes=15),
-        "retry_policy": RETRY_BY_CAUSE,
+        "retry_policy": retry_by_cause(environment),
         "priority_weight": {Tier.ONE: 10, Tier.TWO: 5, Tier.THREE: 1}[tier],
     }
 
@@ -65,7 +73,7 @@ def dag_settings(
         "catchup": False,
         "auto_register": False,  # DAG files name their DAGs
         "max_active_runs": 1,  # two runs over the same tables at a time would only race each other
-        "default_args": default_args(owner, tier),
+        "default_args": default_args(environment, owner, tier),
         "on_failure_callback": failure_alerts(environment),
         "tags": tags(kind, owner, tier, layers),
     }

@@ -1,4 +1,4 @@
-"""Failure alerts: the message really leaves, over HTTP, with the run and the reason in it; and nowhere is an alert that goes to nobody."""
+"""Retries, and failure alerts: the message really leaves, over HTTP, with the run and the reason in it; and nowhere is an alert that goes to nobody."""
 
 from __future__ import annotations
 
@@ -13,7 +13,9 @@ import pytest
 from airflow.sdk import DAG
 
 from include.config.environments import read_environment
-from include.policies import failure_alerts
+from include.config.vocabulary import Owner, Tier
+from include.policies import default_args, failure_alerts
+from tests.dags.collected import ENVIRONMENTS
 
 RECEIVED: list[dict[str, str]] = []
 
@@ -64,3 +66,11 @@ def test_a_failed_run_is_told_to_the_channel(slack: str) -> None:
 @pytest.mark.parametrize("variables", [{}, {"OL_ENVIRONMENT": "branch", "OL_SCHEMA_SUFFIX": "pr_1", "OL_IMAGE_TAG": "x1"}])
 def test_no_channel_no_alert(variables: dict[str, str]) -> None:
     assert failure_alerts(read_environment(variables)) == []
+
+
+@pytest.mark.parametrize(("name", "seconds"), [("local", (10, 10)), ("production", (60, 30))])
+def test_nobody_waits_for_long_on_a_laptop(name: str, seconds: tuple[int, int]) -> None:
+    arguments = default_args(read_environment(ENVIRONMENTS[name]), Owner.DATA_PLATFORM, Tier.TWO)
+    (restart,) = [rule.retry_delay for rule in arguments["retry_policy"].rules if rule.exception.endswith("TransientError")]
+    assert (arguments["retry_delay"].total_seconds(), restart.total_seconds()) == seconds
+    assert arguments["retries"] == 3

@@ -104,7 +104,7 @@ class Deployment:
             schedule=schedule,
             catchup=False,
             auto_register=False,  # DAG files name their DAGs
-            default_args=default_args(unit.owner, unit.tier),
+            default_args=default_args(self.environment, unit.owner, unit.tier),
             on_failure_callback=failure_alerts(self.environment),
             tags=tags("openedx", unit.owner, unit.tier, (Layer.RAW,)),
             **settings,

@@ -55,7 +55,7 @@ for name, script in SCRIPTS.items():
         spec = Script(job=job, arguments=(), domain="lakehouse", profile=Profile.XS, secrets=(), long=way != "waiting", script=script, way=way)
         here = environment.model_copy(update={"images": nowhere}) if name == "no_image" else environment
         dag_id = f"{name}__{way}"
-        arguments = {**default_args(Owner.DATA_PLATFORM, Tier.THREE), "retries": 1, "retry_delay": timedelta(seconds=1)}
+        arguments = {**default_args(environment, Owner.DATA_PLATFORM, Tier.THREE), "retries": 1, "retry_delay": timedelta(seconds=1)}
         with DAG(dag_id, schedule=None, start_date=START_DATE, default_args=arguments, auto_register=False) as dag:
             # one case in a worker pod of its own; for the others that would take longer than what they are about
             job_task(spec, here, task_id="pod", executor="KubernetesExecutor" if name == "success" else "LocalExecutor")
