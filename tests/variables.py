@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Iterator
+from contextlib import contextmanager
 
 import pytest
+from s3fs import S3FileSystem
 
 OF_A_PLATFORM = ("AIRFLOW", "_AIRFLOW", "TRINO_", "PYICEBERG_", "OL_", "DBT_", "PGPASSWORD")
 OF_THE_MACHINE = ("OL_CACHE",)  # without it, a platform would fetch its engine once more
@@ -20,3 +23,17 @@ def leave_platform(patch: pytest.MonkeyPatch) -> None:
     """Takes the variables of any platform out of this process, until ``patch`` is undone."""
     for name in set(os.environ) - set(without_platform()):
         patch.delenv(name)
+
+
+@contextmanager
+def object_store_at(address: str, **extra: str) -> Iterator[None]:
+    """AWS's own variables lead to this object store for the length of a block, and fsspec asks it: it would go on with the one of an earlier test."""
+    keys = {"AWS_ACCESS_KEY_ID": "test", "AWS_SECRET_ACCESS_KEY": "test", "AWS_DEFAULT_REGION": "us-east-1"}
+    with pytest.MonkeyPatch.context() as patch:
+        for name, value in {"AWS_ENDPOINT_URL": address, **keys, **extra}.items():
+            patch.setenv(name, value)
+        S3FileSystem.clear_instance_cache()
+        try:
+            yield
+        finally:
+            S3FileSystem.clear_instance_cache()

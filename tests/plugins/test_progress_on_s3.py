@@ -5,21 +5,18 @@ from __future__ import annotations
 import threading
 
 import model_triggers
-import pytest
 
 from include.jobs.warehouse.progress import ModelState, ProgressDocument
 from include.operators.dbt import read_progress
 from tests.lake.moto_server import moto
+from tests.variables import object_store_at
 
 URL = "s3://lake/work/progress/warehouse/run.json"
 READS = 60
 
 
-def test_a_document_can_be_read_while_it_is_replaced(monkeypatch: pytest.MonkeyPatch) -> None:
-    with moto() as server:
-        names = {"AWS_ENDPOINT_URL": server["s3.endpoint"], "AWS_DEFAULT_REGION": "us-east-1", "AWS_ACCESS_KEY_ID": "test", "AWS_SECRET_ACCESS_KEY": "test"}
-        for name, value in names.items():
-            monkeypatch.setenv(name, value)
+def test_a_document_can_be_read_while_it_is_replaced() -> None:
+    with moto() as server, object_store_at(server["s3.endpoint"]):
         assert model_triggers._read(URL) is None
         assert read_progress(URL) is None
         assert ProgressDocument.read(URL) is None

@@ -38,6 +38,7 @@ from tests.lake.away import Proxy, away
 from tests.lake.conftest import ROWS
 from tests.lake.moto_server import moto
 from tests.own_lake import process_in, variables
+from tests.variables import object_store_at
 
 from .conftest import AWAY, LATER, Night, content, rows
 
@@ -273,16 +274,12 @@ def test_the_job_names_the_store_and_says_that_another_try_may_help(
 
 def test_the_state_s_store_is_named_as_well(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(S3FileSystem, "retries", 1)
-    with away(store.properties["s3.endpoint"]) as proxy:
-        found = {"AWS_ENDPOINT_URL": proxy.address, "AWS_ACCESS_KEY_ID": "test", "AWS_SECRET_ACCESS_KEY": "test", "AWS_MAX_ATTEMPTS": "1"}
-        with variables(found):
-            S3FileSystem.clear_instance_cache()
-            nights = State("s3://lake/state", "raw")
-            url = nights.write(StateOfANight("raw", "night"))
-            proxy.go_away(600)
-            for asked in (lambda: nights.known(url), lambda: nights.write(StateOfANight("raw", "night")), lambda: nights.forget(LATER, keep="")):
-                with pytest.raises(StoreError, match=r"s3://lake/state/raw.*the store of the state: "):
-                    asked()
-            proxy.go_away(0)
-            assert nights.known(url) == {}
-            S3FileSystem.clear_instance_cache()
+    with away(store.properties["s3.endpoint"]) as proxy, object_store_at(proxy.address, AWS_MAX_ATTEMPTS="1"):
+        nights = State("s3://lake/state", "raw")
+        url = nights.write(StateOfANight("raw", "night"))
+        proxy.go_away(600)
+        for asked in (lambda: nights.known(url), lambda: nights.write(StateOfANight("raw", "night")), lambda: nights.forget(LATER, keep="")):
+            with pytest.raises(StoreError, match=r"s3://lake/state/raw.*the store of the state: "):
+                asked()
+        proxy.go_away(0)
+        assert nights.known(url) == {}

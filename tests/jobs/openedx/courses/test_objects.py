@@ -20,6 +20,7 @@ import pytest
 from include.jobs.openedx.courses.landing import CourseObjects, Landing
 from include.jobs.openedx.courses.load import Archive, read
 from include.jobs.openedx.courses.rows import CourseKey
+from tests.variables import object_store_at
 
 from .made import COURSE, course
 
@@ -33,21 +34,16 @@ def bucket() -> Iterator[str]:
         probe.bind(("127.0.0.1", 0))
         port = probe.getsockname()[1]
     address = f"http://127.0.0.1:{port}"
-    variables = {"AWS_ENDPOINT_URL": address, "AWS_ACCESS_KEY_ID": "a", "AWS_SECRET_ACCESS_KEY": "b", "AWS_DEFAULT_REGION": "us-east-1"}
     with subprocess.Popen([sys.executable, "-m", "moto.server", "-H", "127.0.0.1", "-p", str(port)], stderr=subprocess.DEVNULL) as server:
-        with pytest.MonkeyPatch.context() as patch:
-            for name, value in variables.items():
-                patch.setenv(name, value)
+        with object_store_at(address):
             for _ in range(600):
                 try:
                     urllib.request.urlopen(f"{address}/moto-api/", timeout=5).read()
                     break
                 except OSError:
                     time.sleep(0.1)
-            fsspec.get_filesystem_class("s3").clear_instance_cache()
             fsspec.filesystem("s3").mkdir("landing")
             yield "s3://landing"
-            fsspec.get_filesystem_class("s3").clear_instance_cache()
         server.terminate()
 
 

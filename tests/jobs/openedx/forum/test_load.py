@@ -36,6 +36,7 @@ from tests.jobs.openedx.forum.conftest import ROUNDS, run_in_process, tree
 from tests.jobs.openedx.forum.samples import document, element, line_of, ragged, write_dump
 from tests.jobs.test_contract import run_job
 from tests.lake.moto_server import wait_for
+from tests.variables import object_store_at
 
 pytestmark = pytest.mark.usefixtures("forum_lake")
 DAY = "2026-03-02T00:00:00Z"
@@ -337,12 +338,9 @@ def s3() -> Iterator[str]:
         port = free.getsockname()[1]
     address = f"http://127.0.0.1:{port}"
     command = [sys.executable, "-m", "moto.server", "-H", "127.0.0.1", "-p", str(port)]
-    with subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL) as server, pytest.MonkeyPatch.context() as patch:
+    with subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL) as server, object_store_at(address):
         try:
             wait_for(address, server)
-            settings = {"AWS_ENDPOINT_URL": address, "AWS_ACCESS_KEY_ID": "test", "AWS_SECRET_ACCESS_KEY": "test", "AWS_DEFAULT_REGION": "us-east-1"}
-            for name, value in settings.items():
-                patch.setenv(name, value)
             boto3.client("s3").create_bucket(Bucket="forum")
             yield address
         finally:

@@ -18,7 +18,6 @@ from pathlib import Path
 from typing import Any
 
 import boto3
-import fsspec
 import httpx
 import pytest
 
@@ -28,6 +27,7 @@ from include.jobs.openedx.export import download as download_module
 from include.jobs.openedx.export.download import bucket_address, download
 from include.jobs.openedx.export.record import Phase, Records
 from tests.openedx_service import EXPORTS, QUICK, free_port
+from tests.variables import object_store_at
 
 from .listener import listener
 from .work import Work
@@ -122,22 +122,19 @@ def s3(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Any]:
     """A client of an S3 server that fsspec reaches as well."""
     port = free_port()
     server = subprocess.Popen([sys.executable, "-m", "moto.server", "-H", "127.0.0.1", "-p", str(port)], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
-    variables = {"AWS_ENDPOINT_URL": f"http://127.0.0.1:{port}", "AWS_ACCESS_KEY_ID": "k", "AWS_SECRET_ACCESS_KEY": "s", "AWS_DEFAULT_REGION": "us-east-1"}
-    for name, value in variables.items():
-        monkeypatch.setenv(name, value)
+    address = f"http://127.0.0.1:{port}"
     try:
         deadline = time.monotonic() + 60
         while True:
             try:
-                httpx.get(variables["AWS_ENDPOINT_URL"], trust_env=False)
+                httpx.get(address, trust_env=False)
                 break
             except httpx.TransportError:
                 assert time.monotonic() < deadline
                 time.sleep(0.1)
-        fsspec.filesystem("s3").clear_instance_cache()
-        yield boto3.client("s3")
+        with object_store_at(address):
+            yield boto3.client("s3")
     finally:
-        fsspec.filesystem("s3").clear_instance_cache()
         server.kill()
         server.wait()
 
