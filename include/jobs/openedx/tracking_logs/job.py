@@ -72,7 +72,10 @@ class _Run:
     def run(self) -> JobResult:
         environment = current_environment()
         ref = table_of(environment, self.arguments.deployment)
-        table = ensure_logs_table(open_catalog(environment), ref)
+        with open_catalog(environment) as catalog:  # or its connections stay until the process ends
+            return self._load(ref, ensure_logs_table(catalog, ref))
+
+    def _load(self, ref: TableRef, table: Table) -> JobResult:
         if known := written(table, self.arguments.run_key):
             log.info("%s: the run %s is in the table already", ref, self.arguments.run_key)
             return self._result(ref, table, known, {"day": str(self.day), "events": known.rows, "repeated": True})
