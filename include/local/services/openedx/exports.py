@@ -55,8 +55,9 @@ class Task:
         """The state by the clock, or by the number of questions answered."""
         if self.settled is not None:
             return self.settled
-        if self._step < len(self.plan.states):
-            return self.plan.states[self._step]
+        step = self._step  # once: the clock goes on
+        if step < len(self.plan.states):
+            return self.plan.states[step]
         return self.plan.end or (self.plan.states[-1] if self.plan.states else "In Progress")
 
     @property
