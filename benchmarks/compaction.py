@@ -33,7 +33,7 @@ from include.lake.names import TableRef, table_in
 from include.lake.storage import local_path
 from include.local.paths import Paths
 from include.local.platform import running_platform
-from tests.own_lake import variables
+from tests.variables import variables
 
 TABLES, FILES, ROWS = 63, 12, 1000  # the warehouse has ten times as many
 LARGE_FILES, LARGE_ROWS = 48, 500_000

@@ -16,7 +16,7 @@ def replacing(path: Path) -> Iterator[Path]:
     """A new name beside ``path``, whose folder is made if need be. What the block writes there takes the place of ``path`` when it ends, and goes when
     it fails; a kill leaves it beside (see :func:`is_unfinished`). Not synced to disk: a machine that goes down may lose what was written last."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    partial = path.with_name(f".{path.name[:100]}.{os.getpid()}-{secrets.token_hex(4)}{SUFFIX}")
+    partial = name_beside(path)
     try:
         yield partial
         partial.replace(path)
@@ -24,6 +24,11 @@ def replacing(path: Path) -> Iterator[Path]:
         partial.unlink(missing_ok=True)
 
 
+def name_beside(path: Path) -> Path:
+    """A name that no other writer of ``path`` has, in the same folder."""
+    return path.with_name(f".{path.name[:100]}.{os.getpid()}-{secrets.token_hex(4)}{SUFFIX}")
+
+
 def is_unfinished(name: str) -> bool:
-    """Whether a file's name is one that :func:`replacing` gives for a while."""
+    """Whether a file's name is one of :func:`name_beside`."""
     return name.startswith(".") and name.endswith(SUFFIX)

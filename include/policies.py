@@ -17,13 +17,12 @@ LAKE_POOL = "lake_writers"
 """Jobs that write tables; the pool's size is set per environment, so that maintenance can be let in."""
 
 _PAUSE, _RESTART = timedelta(minutes=1), timedelta(seconds=30)
-_PAUSE_BEFORE_SOMEBODY = timedelta(seconds=10)
+_BEFORE_SOMEBODY = timedelta(seconds=10)
 """On a laptop somebody waits, and whatever is restarted there is small."""
 
 
-def retry_by_cause(environment: EnvironmentSettings) -> ExceptionRetryPolicy:
-    """No second try for what is permanent, an early one for what passes."""
-    restart = _PAUSE_BEFORE_SOMEBODY if environment.name is Environment.LOCAL else _RESTART
+def retry_by_cause(restart: timedelta) -> ExceptionRetryPolicy:
+    """No second try for what is permanent; one for what passes, after the time that a service needs to restart."""
     return ExceptionRetryPolicy(
         rules=[
             RetryRule(exception="include.config.errors.ConfigError", action=RetryAction.FAIL, reason="configuration does not mend itself"),
@@ -40,13 +39,14 @@ def retry_by_cause(environment: EnvironmentSettings) -> ExceptionRetryPolicy:
 
 def default_args(environment: EnvironmentSettings, owner: Owner, tier: Tier) -> dict[str, Any]:
     """The arguments of every task: its owner, three retries with growing pauses, decided by cause."""
+    pause, restart = (_BEFORE_SOMEBODY, _BEFORE_SOMEBODY) if environment.name is Environment.LOCAL else (_PAUSE, _RESTART)
     return {
         "owner": owner.value,
         "retries": 3,
-        "retry_delay": _PAUSE_BEFORE_SOMEBODY if environment.name is Environment.LOCAL else _PAUSE,
+        "retry_delay": pause,
         "retry_exponential_backoff": 2.0,
         "max_retry_delay": timedelta(minutes=15),
-        "retry_policy": retry_by_cause(environment),
+        "retry_policy": retry_by_cause(restart),
         "priority_weight": {Tier.ONE: 10, Tier.TWO: 5, Tier.THREE: 1}[tier],
     }
 

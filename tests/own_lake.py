@@ -3,18 +3,18 @@
 from __future__ import annotations
 
 import secrets
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
 import psycopg
-import pytest
 from psycopg import sql
 
 from include.config.environments import current_environment
 from include.lake.catalog import create_catalog_tables
 from include.lake.rights import current_rights
 from include.local.platform import Platform
+from tests.variables import variables
 
 
 def new_lake(postgres: Platform, folder: Path) -> dict[str, str]:
@@ -26,15 +26,6 @@ def new_lake(postgres: Platform, folder: Path) -> dict[str, str]:
     prefix = f"PYICEBERG_CATALOG__{current_environment().lake.catalog.upper()}__"
     address = postgres.postgres.dsn(database, driver="psycopg2")
     return {f"{prefix}URI": address, f"{prefix}LOCAL__ROOT": str(folder), f"{prefix}WAREHOUSE": "local:///warehouse"}
-
-
-@contextmanager
-def variables(values: Mapping[str, str]) -> Iterator[None]:
-    """Sets them for the length of a block: a fixture of a wider scope than a module would lead other tests to its lake."""
-    with pytest.MonkeyPatch.context() as patch:
-        for name, value in values.items():
-            patch.setenv(name, value)
-        yield
 
 
 @contextmanager

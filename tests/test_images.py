@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from include.config.files import ROOT
+from tests.test_architecture import imports
 
 DOCKERFILES = sorted(ROOT.glob("images/*/Dockerfile"))
 
@@ -27,12 +28,9 @@ def copied(dockerfile: Path) -> set[Path]:
 
 def imported(path: Path) -> Iterator[str]:
     """What a file imports of ``include``, also within functions: modules, and names that may be modules."""
-    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
-        if isinstance(node, ast.Import):
-            yield from (alias.name for alias in node.names if alias.name.startswith("include"))
-        elif isinstance(node, ast.ImportFrom) and node.module and node.module.startswith("include"):
-            yield node.module
-            yield from (f"{node.module}.{alias.name}" for alias in node.names)
+    for _, name in imports(ast.parse(path.read_text(encoding="utf-8"))):
+        if name.startswith("include"):
+            yield from (name, name.rpartition(".")[0])
 
 
 def files_of(module: str) -> set[Path]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 
 import pytest
@@ -26,12 +26,19 @@ def leave_platform(patch: pytest.MonkeyPatch) -> None:
 
 
 @contextmanager
+def variables(values: Mapping[str, str]) -> Iterator[None]:
+    """Sets them for the length of a block: a fixture of a wider scope than a module would lead other tests to its lake."""
+    with pytest.MonkeyPatch.context() as patch:
+        for name, value in values.items():
+            patch.setenv(name, value)
+        yield
+
+
+@contextmanager
 def object_store_at(address: str, **extra: str) -> Iterator[None]:
     """AWS's own variables lead to this object store for the length of a block, and fsspec asks it: it would go on with the one of an earlier test."""
     keys = {"AWS_ACCESS_KEY_ID": "test", "AWS_SECRET_ACCESS_KEY": "test", "AWS_DEFAULT_REGION": "us-east-1"}
-    with pytest.MonkeyPatch.context() as patch:
-        for name, value in {"AWS_ENDPOINT_URL": address, **keys, **extra}.items():
-            patch.setenv(name, value)
+    with variables({"AWS_ENDPOINT_URL": address, **keys, **extra}):
         S3FileSystem.clear_instance_cache()
         try:
             yield

@@ -11,7 +11,6 @@ from __future__ import annotations
 
 import contextlib
 import os
-import secrets
 from io import FileIO as RawFile
 from pathlib import Path
 from types import TracebackType
@@ -22,6 +21,7 @@ from pyiceberg.io import InputFile, InputStream, OutputFile, OutputStream
 from pyiceberg.io.fsspec import FsspecFileIO
 from pyiceberg.typedef import Properties
 
+from include.atomic import name_beside
 from include.lake.rights import current_rights
 from include.lake.store_errors import telling
 
@@ -99,7 +99,7 @@ class _AtomicFile(RawFile):
 
     def __init__(self, path: Path, location: str, overwrite: bool) -> None:
         self._final, self._location, self._overwrite = path, location, overwrite
-        self._part = path.with_name(f".{path.name}.{os.getpid()}-{secrets.token_hex(4)}.part")
+        self._part = name_beside(path)
         self._failed = False
         with telling(location, path):
             try:

@@ -130,7 +130,7 @@ def _child(seed: int) -> tuple[subprocess.Popen[str], Path]:
     folder = _folder()
     files = [str(path) for path in FILES]
     plain = {name: {"environ": environ, "files": files} for name, environ in ENVIRONMENTS.items()}
-    unsorted = {"environ": ENVIRONMENTS["local"], "files": [_write(folder / "unsorted.py", UNSORTED)]}
+    unsorted = {"environ": ENVIRONMENTS["local"], "files": [str(folder / "unsorted.py")]}
     if seed:
         return _start(folder, seed, {"cases": {**plain, "unsorted": unsorted}})
     detailed = {name: {**case, "details": True, "discover": name == "local"} for name, case in plain.items()}
@@ -148,6 +148,7 @@ def _child(seed: int) -> tuple[subprocess.Popen[str], Path]:
 def _folder() -> Path:
     """The same for both children: where a DAG's file lies is told of the DAG."""
     folder = Path(tempfile.mkdtemp(prefix="ol-dags-"))
+    _write(folder / "unsorted.py", UNSORTED)
     atexit.register(shutil.rmtree, folder, ignore_errors=True)
     return folder
 

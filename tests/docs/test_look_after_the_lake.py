@@ -24,7 +24,8 @@ from include.local.platform import Platform
 from tests.docs.test_documents import blocks
 from tests.docs.test_work_beside_production import PYTHON
 from tests.lake.conftest import ROWS
-from tests.own_lake import new_lake, variables
+from tests.own_lake import new_lake
+from tests.variables import variables
 
 PATH = ROOT / "docs" / "howto" / "look-after-the-lake.md"
 SCHEMA, TABLE = "ol_warehouse_local_raw", "raw__mitxonline__app__orders"

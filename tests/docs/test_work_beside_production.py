@@ -19,7 +19,8 @@ from include.lake.manifest import MANIFEST
 from include.local.platform import Platform
 from tests.docs.test_documents import blocks
 from tests.lake.clones.tables import base_of, new_table, seen, tags_of
-from tests.own_lake import new_lake, variables
+from tests.own_lake import new_lake
+from tests.variables import variables
 
 PATH = ROOT / "docs" / "howto" / "work-beside-production.md"
 PYTHON = f"{Path(sys.executable).parent}{os.pathsep}{os.environ.get('PATH', '')}"

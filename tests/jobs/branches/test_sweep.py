@@ -26,7 +26,8 @@ from include.lake.clones.registry import Clone, clones_of
 from include.local.platform import Platform
 from tests.github_service import Service
 from tests.lake.clones.tables import base_of, clone_of, content, new_table, rows_of, seen, tags_of
-from tests.own_lake import new_lake, variables
+from tests.own_lake import new_lake
+from tests.variables import variables
 
 NOW = datetime(2026, 11, 27, tzinfo=UTC)
 REPOSITORY = load_branches_unit().repository

@@ -22,7 +22,8 @@ from include.jobs.maintenance import tables
 from include.lake.catalog import ensure_table, open_catalog
 from include.lake.names import TableRef
 from include.local.platform import Platform
-from tests.own_lake import new_lake, variables
+from tests.own_lake import new_lake
+from tests.variables import variables
 
 SCHEMA = "ol_warehouse_local_raw"
 ROWS = pa.table({"id": pa.array([1], pa.int64())})

@@ -16,7 +16,8 @@ from include.lake.clones.drop import plan_clone_drop, remove
 from include.lake.clones.names import Lake
 from include.lake.clones.registry import clones_of
 from include.local.platform import Platform
-from tests.own_lake import new_lake, variables
+from tests.own_lake import new_lake
+from tests.variables import variables
 
 SEQUENCES = "--clone-sequences"
 

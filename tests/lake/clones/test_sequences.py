@@ -23,7 +23,8 @@ from include.lake.clones.selection import Chosen
 from include.lake.metadata import pointers, read_document
 from include.local.platform import Platform
 from tests.lake.maintenance.conftest import Night
-from tests.own_lake import new_lake, variables
+from tests.own_lake import new_lake
+from tests.variables import variables
 
 from .conftest import SEQUENCES
 from .tables import clone_name, content, new_table, rows_of

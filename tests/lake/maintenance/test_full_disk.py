@@ -23,7 +23,8 @@ from include.lake.catalog import ensure_table
 from include.lake.names import TableRef
 from include.local.platform import Platform
 from tests.lake.conftest import ROWS
-from tests.own_lake import new_lake, variables
+from tests.own_lake import new_lake
+from tests.variables import variables
 
 from .old_lake import OldLake, dsn_of
 from .on_small_disk import WRITTEN, files, seen

@@ -12,7 +12,8 @@ from dataclasses import dataclass
 import pytest
 
 from include.local.platform import Platform
-from tests.own_lake import new_lake, variables
+from tests.own_lake import new_lake
+from tests.variables import variables
 
 from .conftest import KILLS
 from .old_lake import OldLake, Seen, age, dsn_of

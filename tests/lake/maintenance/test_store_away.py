@@ -37,8 +37,8 @@ from tests.jobs.maintenance.test_maintain_tables import job
 from tests.lake.away import Proxy, away
 from tests.lake.conftest import ROWS
 from tests.lake.moto_server import moto
-from tests.own_lake import process_in, variables
-from tests.variables import object_store_at
+from tests.own_lake import process_in
+from tests.variables import object_store_at, variables
 
 from .conftest import AWAY, LATER, Night, content, rows
 

@@ -22,7 +22,8 @@ from include.lake.clones.registry import clones_of
 from include.local.paths import Paths
 from include.local.platform import ALL, LANE, Platform, running_platform
 from tests.lake.clones.tables import new_table
-from tests.own_lake import new_lake, variables
+from tests.own_lake import new_lake
+from tests.variables import variables
 
 
 @pytest.fixture(scope="module")

@@ -17,9 +17,9 @@ from benchmarks.repository import copy_code
 from include.local.paths import Paths, write_private
 from include.local.platform import Platform
 from tests.dbt.project import command
-from tests.own_lake import variables
 from tests.security.canaries import IN_URLS, OF_ENVIRONMENT, Canary
 from tests.security.secret_servers import ADMIN, AwsServer
+from tests.variables import variables
 
 CODE = Path(__file__).parent / "code"
 CONTROL = "zq-control-that-is-no-secret"

@@ -8,7 +8,8 @@ from pathlib import Path
 import pytest
 
 from include.local.platform import Platform
-from tests.own_lake import new_lake, variables
+from tests.own_lake import new_lake
+from tests.variables import variables
 
 ROUNDS = "--course-rounds"
 

@@ -4,12 +4,7 @@ from __future__ import annotations
 
 import io
 import json
-import socket
-import subprocess
-import sys
 import tarfile
-import time
-import urllib.request
 from collections.abc import Iterator
 from datetime import UTC, datetime
 from pathlib import Path
@@ -20,6 +15,7 @@ import pytest
 from include.jobs.openedx.courses.landing import CourseObjects, Landing
 from include.jobs.openedx.courses.load import Archive, read
 from include.jobs.openedx.courses.rows import CourseKey
+from tests.lake.moto_server import moto
 from tests.variables import object_store_at
 
 from .made import COURSE, course
@@ -30,21 +26,9 @@ WHEN = datetime(2026, 3, 2, 6, tzinfo=UTC)
 @pytest.fixture(scope="module")
 def bucket() -> Iterator[str]:
     """The address of an empty bucket; AWS's own variables lead to it."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = probe.getsockname()[1]
-    address = f"http://127.0.0.1:{port}"
-    with subprocess.Popen([sys.executable, "-m", "moto.server", "-H", "127.0.0.1", "-p", str(port)], stderr=subprocess.DEVNULL) as server:
-        with object_store_at(address):
-            for _ in range(600):
-                try:
-                    urllib.request.urlopen(f"{address}/moto-api/", timeout=5).read()
-                    break
-                except OSError:
-                    time.sleep(0.1)
-            fsspec.filesystem("s3").mkdir("landing")
-            yield "s3://landing"
-        server.terminate()
+    with moto() as server, object_store_at(server["s3.endpoint"]):
+        fsspec.filesystem("s3").mkdir("landing")
+        yield "s3://landing"
 
 
 def test_a_course_on_s3(bucket: str, tmp_path: Path) -> None:

@@ -14,7 +14,8 @@ from include.config.environments import current_environment
 from include.contract import JobResult
 from include.lake.catalog import open_catalog
 from include.local.platform import Platform
-from tests.own_lake import new_lake, variables
+from tests.own_lake import new_lake
+from tests.variables import variables
 
 ROUNDS = "--forum-rounds"
 

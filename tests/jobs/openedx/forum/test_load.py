@@ -9,9 +9,6 @@ import json
 import os
 import random
 import shutil
-import socket
-import subprocess
-import sys
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -35,7 +32,7 @@ from include.lake.names import TableRef
 from tests.jobs.openedx.forum.conftest import ROUNDS, run_in_process, tree
 from tests.jobs.openedx.forum.samples import document, element, line_of, ragged, write_dump
 from tests.jobs.test_contract import run_job
-from tests.lake.moto_server import wait_for
+from tests.lake.moto_server import moto
 from tests.variables import object_store_at
 
 pytestmark = pytest.mark.usefixtures("forum_lake")
@@ -333,18 +330,9 @@ def test_the_command_line(tmp_path: Path) -> None:
 @pytest.fixture(scope="module")
 def s3() -> Iterator[str]:
     """moto's S3; the jobs find it by the variables that AWS's own clients read."""
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
-    address = f"http://127.0.0.1:{port}"
-    command = [sys.executable, "-m", "moto.server", "-H", "127.0.0.1", "-p", str(port)]
-    with subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL) as server, object_store_at(address):
-        try:
-            wait_for(address, server)
-            boto3.client("s3").create_bucket(Bucket="forum")
-            yield address
-        finally:
-            server.kill()
+    with moto() as server, object_store_at(server["s3.endpoint"]):
+        boto3.client("s3").create_bucket(Bucket="forum")
+        yield server["s3.endpoint"]
 
 
 @pytest.mark.usefixtures("s3")

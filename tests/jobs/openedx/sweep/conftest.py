@@ -14,7 +14,8 @@ from include.jobs.openedx.export.steps import Exporter
 from include.lake.catalog import open_catalog
 from include.local.platform import Platform
 from tests.openedx_service import QUICK, VARIABLES, Service, running
-from tests.own_lake import new_lake, variables
+from tests.own_lake import new_lake
+from tests.variables import variables
 
 from .work import Work
 

@@ -6,9 +6,6 @@ import asyncio
 import gzip
 import hashlib
 import random
-import subprocess
-import sys
-import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import replace
@@ -26,7 +23,8 @@ from include.jobs.openedx.api.retries import Patience
 from include.jobs.openedx.export import download as download_module
 from include.jobs.openedx.export.download import bucket_address, download
 from include.jobs.openedx.export.record import Phase, Records
-from tests.openedx_service import EXPORTS, QUICK, free_port
+from tests.lake.moto_server import moto
+from tests.openedx_service import EXPORTS, QUICK
 from tests.variables import object_store_at
 
 from .listener import listener
@@ -118,30 +116,15 @@ def test_which_addresses_are_read_with_our_own_rights(url: str, address: str | N
 
 
 @contextmanager
-def s3(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Any]:
+def s3() -> Iterator[Any]:
     """A client of an S3 server that fsspec reaches as well."""
-    port = free_port()
-    server = subprocess.Popen([sys.executable, "-m", "moto.server", "-H", "127.0.0.1", "-p", str(port)], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
-    address = f"http://127.0.0.1:{port}"
-    try:
-        deadline = time.monotonic() + 60
-        while True:
-            try:
-                httpx.get(address, trust_env=False)
-                break
-            except httpx.TransportError:
-                assert time.monotonic() < deadline
-                time.sleep(0.1)
-        with object_store_at(address):
-            yield boto3.client("s3")
-    finally:
-        server.kill()
-        server.wait()
+    with moto() as server, object_store_at(server["s3.endpoint"]):
+        yield boto3.client("s3")
 
 
-def test_an_archive_in_s3_goes_to_a_landing_zone_in_s3(work: Work, course: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_archive_in_s3_goes_to_a_landing_zone_in_s3(work: Work, course: str) -> None:
     """The address is the plugin's; it is read by S3's protocol, and the object in the landing zone is written once."""
-    with s3(tmp_path, monkeypatch) as client:
+    with s3() as client:
         client.create_bucket(Bucket="exports")
         client.create_bucket(Bucket="landing")
         record = replace(work.wait(work.start(course)), url=f"https://exports.s3.amazonaws.com/{course}.tar.gz")
