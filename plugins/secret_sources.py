@@ -180,13 +180,17 @@ class Store:
         return flight.result(timeout=self.timeout)
 
     def _fly(self, source: Source, what: tuple[str, str, str], flight: Future[str | None]) -> None:
+        answer, failure = None, None
         try:
-            flight.set_result(source.fetch(*what))
+            answer = source.fetch(*what)
         except BaseException as error:  # noqa: BLE001 - raised where it is waited for
-            flight.set_exception(error)
-        finally:
-            with self._lock:
-                self._flights.pop(what, None)
+            failure = error
+        with self._lock:  # gone before it is heard of: who asks again asks the source, and is not told the last one's failure
+            self._flights.pop(what, None)
+        if failure is None:
+            flight.set_result(answer)
+        else:
+            flight.set_exception(failure)
 
     def land(self) -> None:
         """Waits for requests that are under way, as long as an answer may take."""

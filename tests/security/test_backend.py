@@ -168,6 +168,30 @@ def test_a_source_that_is_down_is_named_and_not_taken_for_one_without_the_secret
     assert found.get_connection("airbyte").password == "Zq7-first-value", "the next look finds it again"
 
 
+class Interrupted:
+    """A store's lock, before which the thread that asked is interrupted for a moment, as happens on a busy machine."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+
+    def __enter__(self) -> None:
+        if threading.current_thread() is not threading.main_thread():
+            time.sleep(0.5)
+        self._lock.acquire()
+
+    def __exit__(self, *error: object) -> None:
+        self._lock.release()
+
+
+@pytest.mark.parametrize("fault", ["refused", "failing"])
+def test_who_asks_after_a_failure_is_not_told_that_one(fault: str, server: Server, patch: Patch) -> None:
+    found: Any = backend(server, patch)
+    found._store._lock = Interrupted()
+    with broken(server, fault), pytest.raises(SecretsUnavailableError):
+        found.get_connection("airbyte")
+    assert found.get_connection("airbyte").password == "Zq7-first-value"
+
+
 def test_slow_is_waited_for_and_asked_once(server: Server, patch: Patch) -> None:
     server.delay = 1.0
     found = backend(server, patch, timeout_seconds=10)
