@@ -177,7 +177,16 @@ class Store:
             if flight is None:
                 flight = self._flights[what] = Future()
                 threading.Thread(target=self._fly, args=(source, what, flight), name="secrets", daemon=True).start()
-        return flight.result(timeout=self.timeout)
+        try:
+            return flight.result(timeout=self.timeout)
+        except TimeoutError:
+            self._forget(what, flight)  # given up: nobody joins what may never end
+            raise
+
+    def _forget(self, what: tuple[str, str, str], flight: Future[str | None]) -> None:
+        with self._lock:
+            if self._flights.get(what) is flight:
+                del self._flights[what]
 
     def _fly(self, source: Source, what: tuple[str, str, str], flight: Future[str | None]) -> None:
         answer, failure = None, None
@@ -185,8 +194,7 @@ class Store:
             answer = source.fetch(*what)
         except BaseException as error:  # noqa: BLE001 - raised where it is waited for
             failure = error
-        with self._lock:  # gone before it is heard of: who asks again asks the source, and is not told the last one's failure
-            self._flights.pop(what, None)
+        self._forget(what, flight)  # before it is heard of: who asks again asks the source, and is not told the last one's failure
         if failure is None:
             flight.set_result(answer)
         else:

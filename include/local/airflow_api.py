@@ -45,7 +45,7 @@ class AirflowApi:
     def __init__(self, url: str, user: str, password: str) -> None:
         self.url = url
         self._login = {"username": user, "password": password}
-        self._http = httpx.Client(base_url=url, timeout=30.0)
+        self._http = httpx.Client(base_url=url, timeout=120.0)
         self._token = ""
 
     def call(self, method: str, path: str, *, json: Any = None, allow: tuple[int, ...] = (), **params: Any) -> Any:

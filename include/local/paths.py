@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
+import os
 import secrets
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from include.atomic import replacing
+from include.atomic import name_beside, replacing
 from include.config.files import ROOT
 
 
@@ -51,7 +53,11 @@ class Paths:
         path = self.state / "secrets" / name
         if not path.exists():
             path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-            write_private(path, secrets.token_hex(32))
+            mine = name_beside(path)
+            write_private(mine, secrets.token_hex(32))
+            with contextlib.suppress(FileExistsError):  # of two who come first, both keep the one's
+                os.link(mine, path)
+            mine.unlink()
         return path.read_text(encoding="utf-8")
 
 

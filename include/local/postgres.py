@@ -25,6 +25,7 @@ from include.local.fetch import locked
 from include.local.paths import Paths, write_private
 from include.local.ports import Ports
 from include.local.programs import Service, ServiceError
+from include.local.signals import end_with_parent
 
 USER = "platform"
 SHARED = Path("/var/tmp/ol-data-platform")  # noqa: S108 - survives restarts, reachable by every user; ownership is checked before use
@@ -165,6 +166,7 @@ class Postgres:
             capture_output=True,
             text=True,
             check=False,
+            preexec_fn=end_with_parent(signal.SIGKILL),  # the next start must not meet it in the same folder
             user=None if account is None else account.pw_uid,
             group=None if account is None else account.pw_gid,
             extra_groups=None if account is None else [],

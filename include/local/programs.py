@@ -66,7 +66,7 @@ class Record:
     @property
     def alive(self) -> bool:
         """Whether this very process still runs (a zombie does not)."""
-        return identity_of(self.pid) == self.identity
+        return bool(self.identity) and identity_of(self.pid) == self.identity  # it may have ended before it was recorded
 
     @property
     def owned(self) -> bool:

@@ -93,6 +93,26 @@ def test_updates_appear_within_a_second_and_the_end_at_once(tmp_path: Path) -> N
     assert (last.finished, last.nodes) == (True, {"a": ModelState("success"), "b": STATE})
 
 
+def test_a_store_that_is_away_for_a_moment_does_not_end_the_reports(tmp_path: Path) -> None:
+    folder = tmp_path / "progress"
+    path = str(folder / "run.json")
+    progress = Progress(path, ProgressDocument("run", 1, selected=["a"]))
+    progress.start()
+    folder.rename(tmp_path / "away")
+    folder.write_text("no folder")  # every write fails
+    progress.update("a", STATE)
+    time.sleep(1.0)
+    folder.unlink()
+    deadline = time.monotonic() + 30
+    while ProgressDocument.read(path) is None:
+        assert time.monotonic() < deadline
+        time.sleep(0.02)
+    progress.finish(finished=True)
+    stored = ProgressDocument.read(path)
+    assert stored is not None
+    assert stored.nodes == {"a": STATE}
+
+
 def test_a_failed_attempt_does_not_call_itself_finished(tmp_path: Path) -> None:
     path = str(tmp_path / "run.json")
     progress = Progress(path, ProgressDocument("run", 1, selected=["a"]))

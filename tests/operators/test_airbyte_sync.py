@@ -155,7 +155,7 @@ def test_a_job_made_by_a_request_that_was_given_up_is_found(source: Source) -> N
     """The client hears nothing for two seconds and gives up; Airbyte makes the job half a second later."""
     before = source.jobs()[-1].job_id if source.jobs() else 0
     source.client.faults({"match": POST, "delay": 2.5, "job": {"stream_seconds": 0.3}})
-    job = Sync(MortalJobs(Life(), lambda seconds: time.sleep(1)), TaskStateStore(), source.id, 3).job()
+    job = Sync(MortalJobs(Life(), lambda seconds: time.sleep(3)), TaskStateStore(), source.id, 3).job()
     assert [made.job_id for made in source.jobs() if made.job_id > before] == [job.id]
     assert len([request for request in source.client.requests() if request["method"] == "POST" and request["path"] == "/jobs"]) == 1
 
@@ -163,7 +163,7 @@ def test_a_job_made_by_a_request_that_was_given_up_is_found(source: Source) -> N
 def test_a_job_of_our_own_that_stood_in_the_way_is_not_made_twice(source: Source) -> None:
     """409 for a job of our own: its request had been given up, and it has ended before anybody looks for it."""
     before = source.jobs()[-1].job_id if source.jobs() else 0
-    source.client.faults({"match": POST, "delay": 2.3}, {"match": POST, "delay": 1.7, "status": 409})
+    source.client.faults({"match": POST, "delay": 2.3}, {"match": POST, "delay": 1.2, "status": 409})
     job = sync(source).job()
     assert [made.job_id for made in source.jobs() if made.job_id > before] == [job.id]
     assert [request["status"] for request in source.client.requests() if request["method"] == "POST" and request["path"] == "/jobs"] == [200, 409]

@@ -64,7 +64,7 @@ def backend(server: Server, patch: Patch, *, identity: str = ADMIN, **settings: 
 
 def again(server: Server, patch: Patch, *, identity: str = ADMIN, **settings: Any) -> PlatformSecrets:
     """Another backend of the same process, as Airflow makes them."""
-    made = PlatformSecrets(server.source, server.root, **{"locations": "platform,shared", "timeout_seconds": 2, **settings, **server.options(patch, identity)})
+    made = PlatformSecrets(server.source, server.root, **{"locations": "platform,shared", "timeout_seconds": 30, **settings, **server.options(patch, identity)})
     made._set_connection_class(Connection)
     return made
 
@@ -212,6 +212,15 @@ def test_too_slow_is_down(server: Server, patch: Patch) -> None:
     with pytest.raises(SecretsUnavailableError, match=r"no answer within 0\.5 s|[Tt]imed? ?out"):
         found.get_connection("airbyte")
     assert time.monotonic() - started < 7
+
+
+def test_a_request_that_was_given_up_is_joined_by_nobody(server: Server, patch: Patch) -> None:
+    found = backend(server, patch, timeout_seconds=2)
+    server.delay = 8.0
+    with pytest.raises(SecretsUnavailableError):
+        found.get_connection("airbyte")
+    server.delay = 0.0
+    assert again(server, patch, timeout_seconds=2).get_connection("airbyte").password == "Zq7-first-value"
 
 
 def test_an_identity_reads_below_its_own_locations_alone(server: Server, patch: Patch) -> None:

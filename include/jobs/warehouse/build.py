@@ -11,6 +11,7 @@ import json
 import logging
 import signal
 import tempfile
+import threading
 import time
 from dataclasses import replace
 from datetime import date
@@ -121,6 +122,7 @@ class _Build:
         self.selection = selection
         self.outcomes = Outcomes(warehouse, selected)
         self.full_refresh = full_refresh
+        self._judging = threading.Lock()
 
     def run(self) -> None:
         for pause in (0.0, *PAUSES):
@@ -170,10 +172,13 @@ class _Build:
             self.outcomes.results.pop(unique_id, None)
 
     def _report(self, result: NodeResult) -> None:
-        judged = self.outcomes.add(result)
-        if judged is None:
-            return
-        unique_id, state = judged
+        """Called by dbt's threads: the judgement of one must not be overtaken by that of a later one on its way to the progress."""
+        with self._judging:
+            judged = self.outcomes.add(result)
+            if judged is not None:
+                self._note(*judged)
+
+    def _note(self, unique_id: str, state: ModelState) -> None:
         name = self.warehouse.by_id[unique_id].name
         if state.state == "success":
             log.info("%s: built and tested in %.1f s%s", name, state.seconds, f", {state.rows:,} rows" if state.rows is not None else "")

@@ -12,6 +12,7 @@ or ``retrying`` (a service was away; the same run tries again). Only ``success``
 from __future__ import annotations
 
 import json
+import logging
 import threading
 import time
 from dataclasses import asdict, dataclass, field
@@ -23,6 +24,7 @@ from include.atomic import replacing
 
 FINAL = frozenset({"success", "failed", "skipped"})
 WRITE_EVERY = 0.3
+log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -110,4 +112,7 @@ class Progress:
 
     def _write_on(self) -> None:
         while not self._stop.wait(WRITE_EVERY):
-            self.flush()
+            try:
+                self.flush()
+            except Exception as error:  # noqa: BLE001 - any store's; those who wait would hear nothing more until the build's end
+                log.warning("the progress cannot be stored at %s, tried again: %s: %s", self.url, type(error).__name__, error)

@@ -26,9 +26,9 @@ class Tokens:
 
     def issue(self, now: float | None = None) -> str:
         """A new token, valid from ``now`` (seconds since the epoch) on."""
-        issued = int(time.time() if now is None else now)
+        issued = time.time() if now is None else now
         head = _encode(json.dumps({"alg": "HS256", "typ": "JWT"}).encode())
-        body = _encode(json.dumps({"sub": self.client_id, "iat": issued, "exp": issued + self.seconds}).encode())
+        body = _encode(json.dumps({"sub": self.client_id, "iat": int(issued), "exp": issued + self.seconds}).encode())
         return f"{head}.{body}.{self._signature(f'{head}.{body}')}"
 
     def valid(self, token: str, now: float | None = None) -> bool:

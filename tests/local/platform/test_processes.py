@@ -127,9 +127,9 @@ def test_ending_while_starting_is_told_with_the_end_of_the_log(processes: Proces
 
 
 def test_a_passed_deadline_is_told(processes: Processes, tmp_path: Path) -> None:
-    service = _service(tmp_path / "logs", code="import time; print('waiting for a lock', flush=True); time.sleep(300)", deadline=0.8)
+    service = _service(tmp_path / "logs", code="import time; print('waiting for a lock', flush=True); time.sleep(300)", deadline=4)
     processes.start(service, attached=False)
-    with pytest.raises(ServiceError, match=r"program did not answer within 1 s(.|\n)*waiting for a lock"):
+    with pytest.raises(ServiceError, match=r"program did not answer within 4 s(.|\n)*waiting for a lock"):
         processes.wait([service])
 
 

@@ -66,10 +66,10 @@ def test_wrong_credentials_get_no_token(service: Service, form: dict[str, str], 
 
 
 def test_tokens_end() -> None:
-    with running(1, token_seconds=1) as service:
+    with running(1, token_seconds=3) as service:
         header = {"Authorization": f"JWT {service.token().json()['access_token']}"}
         assert service.http.get(f"{service.lms}/api/user/v1/me", headers=header).status_code == 200
-        time.sleep(1.1)
+        time.sleep(3.1)
         answer = service.http.get(f"{service.lms}/api/user/v1/me", headers=header)
         assert (answer.status_code, answer.headers["WWW-Authenticate"]) == (401, 'JWT realm="api"')
 

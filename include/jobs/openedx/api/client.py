@@ -92,13 +92,14 @@ class Client:
         self._application, self._patience = application, patience
         self._tokens = TokenCache(application, self._ask_for_token)
         self._session: aiohttp.ClientSession | None = None
+        self._slots = asyncio.Semaphore(concurrency)
         self._resume_at = 0.0  # after a 429 to one request, all of them wait
         self._username: str | None = None
         self._username_lock = asyncio.Lock()
 
     async def __aenter__(self) -> Self:
         self._session = aiohttp.ClientSession(
-            connector=aiohttp.TCPConnector(limit=self.concurrency),
+            connector=aiohttp.TCPConnector(limit=self.concurrency + 1),  # who asks for the token has a slot already
             timeout=aiohttp.ClientTimeout(total=TOTAL_SECONDS, sock_connect=CONNECT_SECONDS),
             cookie_jar=aiohttp.DummyCookieJar(),
         )
@@ -161,18 +162,19 @@ class Client:
 
     async def _once(self, request: _Request) -> Answer | None:
         """One attempt: its answer, or nothing when another attempt may bring one."""
-        while (wait := self._resume_at - time.monotonic()) > 0 and not self.budget.spent:
-            await asyncio.sleep(min(wait, self.budget.left))
-        header = await self._tokens.header(request.refused)
-        self.budget.take()
-        try:
-            async with self.session.request(
-                request.method, request.url, json=request.body, headers={"Authorization": header}, allow_redirects=False
-            ) as response:
-                content = await response.read()
-        except LOST as error:
-            request.failed(f"{type(error).__name__} {error}".strip())
-            return None
+        async with self._slots:  # before the look at the pause: who waited for a connection after it would ask in the midst of one
+            while (wait := self._resume_at - time.monotonic()) > 0 and not self.budget.spent:
+                await asyncio.sleep(min(wait, self.budget.left))
+            header = await self._tokens.header(request.refused)
+            self.budget.take()
+            try:
+                async with self.session.request(
+                    request.method, request.url, json=request.body, headers={"Authorization": header}, allow_redirects=False
+                ) as response:
+                    content = await response.read()
+            except LOST as error:
+                request.failed(f"{type(error).__name__} {error}".strip())
+                return None
         if response.status in request.allowed:
             return Answer(response.status, content, request.url)
         self._judge(request, response, f"HTTP {response.status} {_shown(content)}".strip(), header)

@@ -53,8 +53,8 @@ def run(arguments: argparse.Namespace) -> JobResult:
     sweep = states.finished(arguments.run_key)
     if sweep is None:
         application = Application(f"{arguments.lms.rstrip('/')}/oauth2/access_token", *openedx_application(), arguments.authorization)
-        budget = Budget(arguments.budget_seconds, arguments.max_requests)
         known = states.known(arguments.known, datetime.now(UTC))
+        budget = Budget(arguments.budget_seconds, arguments.max_requests)
         sweep = asyncio.run(sweep_once(arguments, application, budget, known))
         states.write(sweep)  # before the table: a second attempt must append these very observations, not others
     else:

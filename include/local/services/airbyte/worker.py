@@ -118,13 +118,13 @@ class Worker:
             if full:
                 self._store.mark_queued(waiting.job_id)
                 continue
-            job = self._store.start_attempt(waiting.job_id)
-            if job is not None and not self._stopping.is_set():
-                run = Run(job)
-                with self._lock:
-                    self._runs[job.job_id] = run
-                log.info("job=%s event=started attempt=%s type=%s connection=%s", job.job_id, job.attempts, job.job_type, self._name(job))
-                self._jobs.submit(self._attempt, run).add_done_callback(partial(self._ended, run))
+            with self._lock:  # who cancels a job that has just begun finds its run
+                job = self._store.start_attempt(waiting.job_id)
+                if job is None or self._stopping.is_set():
+                    continue
+                run = self._runs[job.job_id] = Run(job)
+            log.info("job=%s event=started attempt=%s type=%s connection=%s", job.job_id, job.attempts, job.job_type, self._name(job))
+            self._jobs.submit(self._attempt, run).add_done_callback(partial(self._ended, run))
 
     def _reap(self) -> None:
         """Frees the slots of ended attempts. One that could not save its end (the state database was away) starts again."""

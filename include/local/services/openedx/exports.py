@@ -107,8 +107,9 @@ class Exports:
         if task is None:
             return None
         state = task.state
+        self.settle()  # time went on: what is said to have succeeded is in the bucket
         task.asked += 1
-        return state
+        return task.settled or state
 
     def settle(self) -> None:
         """Puts the archives of newly succeeded tasks into the bucket, in the order in which they began."""

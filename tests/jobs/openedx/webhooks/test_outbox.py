@@ -137,8 +137,8 @@ def test_a_replay_goes_before_later_events_under_the_same_key(world: World) -> N
 
 def test_a_replay_of_what_was_applied_after_all_applies_nothing(world: World) -> None:
     world.enqueue(event())
-    world.learn.faults({"hang": 1.0})
-    facts = world.deliver("--timeout", "0.3", "--attempts", "1")
+    world.learn.faults({"hang": 5.0})
+    facts = world.deliver("--timeout", "1.5", "--attempts", "1")
     assert (facts["died"], facts["dead_letters"], len(world.learn.applied())) == (1, 1, 1)
     assert "given up after 1 attempts" in world.row(event())["reason"]
     run_job("webhook-replay", "--all")

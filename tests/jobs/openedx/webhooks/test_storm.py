@@ -176,7 +176,7 @@ def signed_rightly(receipt: Receipt) -> bool:
 
 
 def test_every_event_is_applied_exactly_once_in_its_course_s_order(storm: Storm) -> None:
-    storm.run(seconds=60 + storm.events / 20)
+    storm.run(seconds=300 + storm.events / 4)
     applied, receipts = storm.learn.applied(), storm.learn.receipts()
     outcomes = Counter(receipt.outcome for receipt in receipts)
     print(f"\n{storm.events} events, {len(receipts)} requests, {storm.kills} kills of senders, outcomes {dict(outcomes)}, attacks {dict(storm.attacks)}")
