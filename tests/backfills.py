@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import signal
 import subprocess
 import sys
@@ -33,7 +34,7 @@ def kill(platform: Platform, *programs: str) -> int:
     assert len(roots) == len(programs), f"not all of {', '.join(programs)} ran"
     found = [process for root in roots for process in (root, *root.children(recursive=True))]
     for process in found:
-        if process.is_running():
+        with contextlib.suppress(psutil.NoSuchProcess):  # what is below a root ends by itself when that is gone
             process.send_signal(signal.SIGKILL)
     psutil.wait_procs(roots, timeout=10)
     return len(found)

@@ -15,7 +15,7 @@ import httpx
 
 from include.config.files import ROOT
 from include.config.load import load_branches_unit
-from tests.openedx_service import free_port
+from tests.ports import free_port
 
 TOKEN = "a token for tests of pull requests"
 
@@ -60,7 +60,7 @@ def running() -> Iterator[Service]:
     with subprocess.Popen(command, cwd=ROOT, env={**os.environ, "GITHUB_TOKEN": TOKEN}, stdout=subprocess.DEVNULL) as program:
         try:
             found = Service(f"http://127.0.0.1:{port}")
-            deadline = time.monotonic() + 60
+            deadline = time.monotonic() + 300
             while True:
                 assert program.poll() is None, "the service ended"
                 assert time.monotonic() < deadline, "the service does not answer"

@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import os
-import socket
 import subprocess
 import sys
 import threading
@@ -26,6 +25,7 @@ from include.local.data.openedx_runs import CourseRun, invented_runs
 from include.local.services.openedx.app import OpenEdx
 from include.local.services.openedx.exports import ExportPlan
 from include.local.services.openedx.store import Deployment
+from tests.ports import free_port
 
 CLIENT = ("client", "a secret")
 VARIABLES = {"OPENEDX_CLIENT_ID": CLIENT[0], "OPENEDX_CLIENT_SECRET": CLIENT[1]}
@@ -33,12 +33,6 @@ QUICK = Patience(attempts=4, first=0.005, longest=0.02, asked=2.0)
 OUTLINES = "*/course_outline/*"
 EXPORTS = {"method": "POST", "path": "*/export/"}
 Result = TypeVar("Result")
-
-
-def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
 
 
 @dataclass
@@ -167,7 +161,7 @@ def program(log: Path, *arguments: str) -> Iterator[Service]:
     command = [sys.executable, "-m", "include.local.services.openedx", "--port", str(port), *arguments]
     with log.open("ab") as out, subprocess.Popen(command, cwd=ROOT, env={**os.environ, **VARIABLES}, stdout=out, stderr=out) as child:
         service = Service(f"http://127.0.0.1:{port}")
-        deadline = time.monotonic() + 60
+        deadline = time.monotonic() + 300
         while True:
             assert child.poll() is None, log.read_text(encoding="utf-8")[-3000:]
             assert time.monotonic() < deadline, "the service did not start"

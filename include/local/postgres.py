@@ -179,7 +179,10 @@ class Postgres:
         if self._account is None:
             return
         for marker in (_shared_folder() / "data").glob(f"*/{BELONGS_TO}"):
-            identity = Path(marker.read_text(encoding="utf-8")) / "secrets" / "identity"
+            try:
+                identity = Path(marker.read_text(encoding="utf-8")) / "secrets" / "identity"
+            except FileNotFoundError:  # another platform that starts now was faster
+                continue
             if not identity.exists() and not (marker.parent / "postmaster.pid").exists():
                 shutil.rmtree(marker.parent, ignore_errors=True)
 

@@ -116,7 +116,7 @@ def under_both_seeds() -> tuple[dict[str, Any], dict[str, Any]]:
 @cache
 def _answer(seed: int) -> dict[str, Any]:
     child, reply = _child(seed)
-    if child.wait(timeout=300) != 0:
+    if child.wait(timeout=1200) != 0:
         log = reply.with_name(reply.name.replace("reply", "log")).with_suffix(".txt").read_text(encoding="utf-8")
         pytest.fail(f"collecting the DAGs failed:\n{log[-6000:]}", pytrace=False)
     found: dict[str, Any] = json.loads(reply.read_text(encoding="utf-8"))

@@ -27,7 +27,7 @@ def test_the_golden_files_show_what_changes(tmp_path: Path) -> None:
     assert "\nmake golden\n" in block
     golden = f"{sys.executable} {GOLDEN} -q >golden.log 2>&1 || (cat golden.log; false)"
     commands = f"{GIT} init -q\n{GIT} add -A\n{GIT} commit -qm before\n{block.replace('make golden', golden)}"
-    done = subprocess.run(["bash", "-euo", "pipefail", "-c", commands], cwd=tmp_path, capture_output=True, text=True, check=False, timeout=300)
+    done = subprocess.run(["bash", "-euo", "pipefail", "-c", commands], cwd=tmp_path, capture_output=True, text=True, check=False, timeout=1200)
     assert done.returncode == 0, done.stdout + done.stderr
     before, after = PROFILES[Profile.M], PROFILES[Profile.L]
     changed = {line.split("|")[0].strip() for line in done.stdout.splitlines() if "|" in line}

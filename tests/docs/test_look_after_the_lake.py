@@ -48,7 +48,15 @@ def test_every_block_does_what_the_text_says(postgres: Platform, tmp_path: Path,
         assert not store.exists(lost.location)
         before, said = pointer(catalog, SCHEMA, TABLE), []
         for block in blocks(PATH, "sh"):
-            done = subprocess.run(["bash", "-euc", block], cwd=ROOT, env=dict(os.environ), capture_output=True, text=True, check=False, timeout=300)
+            done = subprocess.run(
+                ["bash", "-euc", block.replace("/tmp/", f"{tmp_path}/")],
+                cwd=ROOT,
+                env=dict(os.environ),
+                capture_output=True,
+                text=True,
+                check=False,
+                timeout=300,
+            )
             assert done.returncode == 0, f"{block}\n{done.stdout}{done.stderr}"
             said.append(done.stdout)
         looked, listed, restored, purged = said
@@ -57,7 +65,7 @@ def test_every_block_does_what_the_text_says(postgres: Platform, tmp_path: Path,
         assert "1 files, 4 bytes" in listed
         assert "restore: 1 of 1 files" in restored
         assert "purge: 1 of 1 files" in purged
-        assert json.loads(Path("/tmp/quarantine.json").read_text(encoding="utf-8"))["facts"]["done"] == 1
+        assert json.loads((tmp_path / "quarantine.json").read_text(encoding="utf-8"))["facts"]["done"] == 1
         assert store.read(lost.location) == b"lost"
         assert pointer(catalog, SCHEMA, TABLE) == before
 

@@ -18,7 +18,7 @@ from include.local.platform import Platform
 from include.local.summary import REPORTS
 from tests.variables import leave_platform, without_platform
 
-pytestmark = [pytest.mark.live, pytest.mark.timeout(1800)]
+pytestmark = [pytest.mark.live, pytest.mark.timeout(7200)]
 
 
 @pytest.fixture(scope="module")
@@ -31,7 +31,7 @@ def state(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
 def demo(state: Path) -> str:
     """Runs the demo; what it printed. It must end by itself with exit 0."""
     command = [sys.executable, "-m", "include.local", "--state", str(state), "demo", "--scale", "0.02"]
-    done = subprocess.run(command, cwd=ROOT, env=without_platform(), stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, check=False, timeout=900)
+    done = subprocess.run(command, cwd=ROOT, env=without_platform(), stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, check=False, timeout=2700)
     assert done.returncode == 0, done.stdout[-5000:]
     return done.stdout
 

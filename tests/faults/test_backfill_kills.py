@@ -75,7 +75,7 @@ SOONER = {
     "orphaned_tasks_check_interval = 30": "orphaned_tasks_check_interval = 5\nscheduler_health_check_threshold = 15\nscheduler_heartbeat_sec = 2",
     "refresh_interval = 5": "refresh_interval = 2",
 }
-LIVE, LATEST = "live", 60.0  # seconds that its runs may come late
+LIVE, LATEST = "live", 120.0  # seconds that its runs may come late
 JUST_STARTED = 15.0  # seconds before a kill in which what was due may have been under way
 DUE = """
 SELECT extract(epoch FROM r.run_after)::float8, extract(epoch FROM t.start_date)::float8

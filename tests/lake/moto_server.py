@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import socket
 import subprocess
 import sys
 import time
@@ -13,15 +12,15 @@ from pathlib import Path
 
 import boto3
 
+from tests.ports import free_port
+
 SERVER = Path(__file__).with_name("glue_server.py")
 
 
 @contextmanager
 def moto(*options: str) -> Iterator[dict[str, str]]:
     """A server of its own, and the properties of a catalog in it."""
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
+    port = free_port()
     address = f"http://127.0.0.1:{port}"
     with subprocess.Popen([sys.executable, str(SERVER), str(port), *options], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL) as server:
         try:
@@ -37,7 +36,7 @@ def moto(*options: str) -> Iterator[dict[str, str]]:
 
 
 def wait_for(address: str, server: subprocess.Popen[bytes]) -> None:
-    deadline = time.monotonic() + 60
+    deadline = time.monotonic() + 300
     while True:
         try:
             urllib.request.urlopen(f"{address}/moto-api/", timeout=5).close()

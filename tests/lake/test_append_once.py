@@ -145,7 +145,7 @@ def test_patience_ends_with_an_error_and_without_files(new_table, catalog: Catal
     with pytest.raises(CommitConflictError, match=r"other writers were faster \d+ times in 3 s; nothing of run:1 was written"):
         append_once(table, batch_of(1), "run:1", patience=3)
     table.refresh()
-    assert 1 < table.scan().count() < 500
+    assert 0 < table.scan().count() < 500
     assert len(data_files(catalog, table)) == table.scan().count()
 
 

@@ -163,7 +163,7 @@ def test_a_job_made_by_a_request_that_was_given_up_is_found(source: Source) -> N
 def test_a_job_of_our_own_that_stood_in_the_way_is_not_made_twice(source: Source) -> None:
     """409 for a job of our own: its request had been given up, and it has ended before anybody looks for it."""
     before = source.jobs()[-1].job_id if source.jobs() else 0
-    source.client.faults({"match": POST, "delay": 2.3}, {"match": POST, "delay": 1.2, "status": 409})
+    source.client.faults({"match": POST, "delay": 2.7}, {"match": POST, "delay": 1.4, "status": 409})
     job = sync(source).job()
     assert [made.job_id for made in source.jobs() if made.job_id > before] == [job.id]
     assert [request["status"] for request in source.client.requests() if request["method"] == "POST" and request["path"] == "/jobs"] == [200, 409]
@@ -195,8 +195,8 @@ def test_the_trigger_sits_out_an_outage(source: Source) -> None:
     job_id = source.client.submit(source.id).json()["jobId"]
     source.client.faults({"match": {"path": "/jobs/*"}, "count": None, "status": 503}, {"match": {"path": "/applications/token"}, "count": None, "status": 502})
     back = threading.Timer(1.5, source.client.clear)
-    back.start()
     started = time.monotonic()
+    back.start()
     event = asyncio.run(asyncio.wait_for(first_event(AirbyteJobTrigger(AIRFLOW_CONNECTION, job_id, 0.1)), 30))
     back.join()
     assert event == {"job_id": job_id, "status": "succeeded"}

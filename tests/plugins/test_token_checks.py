@@ -116,5 +116,5 @@ check = getattr(getattr(module, "BaseAuthManager", None), "get_user_from_token",
 print(getattr(check, "__module__", None) == "token_checks")
 """
     variables = {"AIRFLOW_HOME": str(tmp_path), "AIRFLOW__CORE__PLUGINS_FOLDER": str(ROOT / "plugins"), "PYTHONPATH": str(ROOT)}
-    done = subprocess.run([sys.executable, "-c", script], env={**os.environ, **variables}, capture_output=True, text=True, check=True, timeout=120)
+    done = subprocess.run([sys.executable, "-c", script], env={**os.environ, **variables}, capture_output=True, text=True, check=True, timeout=600)
     assert done.stdout.split()[-1] == str(found)

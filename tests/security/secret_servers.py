@@ -21,6 +21,8 @@ import yaml
 from moto.moto_server.werkzeug_app import DomainDispatcherApplication, create_backend_app
 from werkzeug.serving import WSGIRequestHandler, make_server
 
+from tests.ports import free_port
+
 ADMIN = "admin"
 KINDS = {"connections": "airflow.apache.org/connection-id", "variables": "airflow.apache.org/variable-key"}
 Environ = dict[str, Any]
@@ -44,7 +46,7 @@ class SecretServer:
         self.requests: list[str] = []
         self.allowed: dict[str, str] = {}
         """What each identity may read: the beginning of a path, or a namespace."""
-        self._server = make_server("127.0.0.1", 0, self, threaded=True, request_handler=_Quiet)
+        self._server = make_server("127.0.0.1", free_port(), self, threaded=True, request_handler=_Quiet)
         self.port = self._server.server_port
         self._serve()
 

@@ -14,8 +14,8 @@ QUICK = Patience(tries=3, first=0.01, longest=0.1)
 LIST = f"/repos/{REPOSITORY}/pulls"
 
 
-def client(service: Service, token: str = TOKEN, repository: str = REPOSITORY) -> GitHub:
-    return GitHub(service.root, repository, token, patience=QUICK, seconds=1)
+def client(service: Service, token: str = TOKEN, repository: str = REPOSITORY, seconds: float = 30) -> GitHub:
+    return GitHub(service.root, repository, token, patience=QUICK, seconds=seconds)
 
 
 def test_all_pages_are_read(service: Service) -> None:
@@ -40,7 +40,7 @@ def test_one_pull_request(service: Service) -> None:
 def test_another_try_mends_what_passes(service: Service, effect: dict) -> None:
     service.set(dict.fromkeys(range(1, 251), "open"))
     service.faults({"match": {"path": LIST}, "skip": 1, "count": 1, **effect})
-    with client(service) as github:
+    with client(service, seconds=1 if "delay" in effect else 30) as github:
         assert len(github.open_numbers()) == 250
 
 

@@ -19,6 +19,7 @@ import psutil
 import pytest
 import trino
 
+from include.local.airflow_api import AirflowApi
 from include.local.paths import Paths
 from include.local.platform import Platform, running_platform
 from include.local.processes import MARK
@@ -147,15 +148,15 @@ def test_query_limits_let_a_large_query_fail_and_trino_live(lake: Platform) -> N
 
 def _airflow(platform: Platform) -> httpx.Client:
     user, password = platform.airflow_login
-    answer = httpx.post(f"{platform.airflow_url}/auth/token", json={"username": user, "password": password}, trust_env=False)
+    answer = httpx.post(f"{platform.airflow_url}/auth/token", json={"username": user, "password": password}, trust_env=False, timeout=120)
     return httpx.Client(
-        base_url=f"{platform.airflow_url}/api/v2", headers={"Authorization": f"Bearer {answer.json()['access_token']}"}, trust_env=False, timeout=30
+        base_url=f"{platform.airflow_url}/api/v2", headers={"Authorization": f"Bearer {answer.json()['access_token']}"}, trust_env=False, timeout=120
     )
 
 
 @pytest.mark.live
 def test_airflow_is_healthy_and_reached_from_this_machine_alone(platform: Platform) -> None:
-    health = httpx.get(f"{platform.airflow_url}/api/v2/monitor/health", trust_env=False).json()
+    health = httpx.get(f"{platform.airflow_url}/api/v2/monitor/health", trust_env=False, timeout=120).json()
     assert {name: part["status"] for name, part in health.items()} == dict.fromkeys(("metadatabase", "scheduler", "triggerer", "dag_processor"), "healthy")
     ours = {record.pid for record in platform.processes.records()}
     addresses = set()
@@ -170,11 +171,8 @@ def test_airflow_is_healthy_and_reached_from_this_machine_alone(platform: Platfo
 
 @pytest.mark.live
 def test_every_dag_file_is_found_and_the_airbyte_connection_works(platform: Platform) -> None:
+    AirflowApi(platform.airflow_url, *platform.airflow_login).wait_for_dags({"airbyte__mitxonline__app_postgres"}, 300)
     with _airflow(platform) as client:
-        deadline = time.monotonic() + 60
-        while not (dags := {dag["dag_id"] for dag in client.get("/dags").json()["dags"]}) and time.monotonic() < deadline:
-            time.sleep(0.5)
-        assert "airbyte__mitxonline__app_postgres" in dags
         assert client.get("/importErrors").json()["import_errors"] == []
     assert httpx.get(f"{platform.airbyte_url}/health", trust_env=False).status_code == 200
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 import itertools
 import os
-import socket
 import subprocess
 import sys
 import threading
@@ -34,6 +33,7 @@ from include.local.services.airbyte.destination import METADATA_COLUMNS, Destina
 from include.local.services.airbyte.store import ACTIVE, Store
 from include.local.services.airbyte.worker import Worker
 from include.local.services.tokens import Tokens
+from tests.ports import free_port
 
 SCHEMA = "ol_warehouse_local_raw"
 STATE = "airbyte_tests"  # the platform's own service has the database airbyte
@@ -88,13 +88,7 @@ def unit_document(local_id: str, prefix: str, streams: list[dict[str, Any]]) -> 
     }
 
 
-def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
-
-
-def wait_until(condition: Any, seconds: float = 20.0, what: str = "condition") -> Any:
+def wait_until(condition: Any, seconds: float = 120.0, what: str = "condition") -> Any:
     """The first truthy answer of ``condition``."""
     deadline = time.monotonic() + seconds
     while time.monotonic() < deadline:
@@ -270,7 +264,7 @@ class Process:
             self.child = subprocess.Popen(command, cwd=ROOT, env=self._environment, stdout=log, stderr=log)
         client = Client(f"http://127.0.0.1:{self.port}")
         if wait:
-            wait_until(lambda: self._answers(client), 60, f"service, see {self.log.read_text()[-2000:]}")
+            wait_until(lambda: self._answers(client), 300, f"service, see {self.log.read_text()[-2000:]}")
         return client
 
     def _answers(self, client: Client) -> bool:

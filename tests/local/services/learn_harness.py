@@ -25,7 +25,8 @@ from include.local.services.learn.__main__ import configuration
 from include.local.services.learn.api import Api
 from include.local.services.learn.store import Applied, Receipt, Store
 from include.local.services.learn.verify import Mode
-from tests.local.services.airbyte_harness import free_port, wait_until
+from tests.local.services.airbyte_harness import wait_until
+from tests.ports import free_port
 
 KEYS = {"old": "the old secret, long enough", "new": "the new secret, long enough", "wrong": "a secret that nobody knows"}
 COURSE = "course-v1:MITxT+6.00x+1T2026"
@@ -132,7 +133,7 @@ class LearnProcess:
         with self._log.open("ab") as log:
             self.child = subprocess.Popen(command, cwd=ROOT, env={**os.environ, "MIT_LEARN_WEBHOOK_KEYS": variable("old")}, stdout=log, stderr=log)
         learn = Learn(f"http://127.0.0.1:{self.port}")
-        wait_until(lambda: self._answers(learn), 60, f"service, see {self._log}")
+        wait_until(lambda: self._answers(learn), 300, f"service, see {self._log}")
         return learn
 
     def _answers(self, learn: Learn) -> bool:

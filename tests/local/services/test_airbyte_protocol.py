@@ -141,7 +141,7 @@ def test_airflows_hook_submits_waits_and_cancels(shop: Shop, monkeypatch: pytest
 
 def test_a_connection_has_one_job_at_a_time(shop: Shop) -> None:
     client = shop.service.client
-    client.faults({"match": {"path": "/jobs", "method": "POST"}, "job": {"queued": 0.5, "stream_seconds": 0.3}})
+    client.faults({"match": {"path": "/jobs", "method": "POST"}, "job": {"queued": 3, "stream_seconds": 1}})
     job = client.submit(shop.id).json()
     assert job["status"] == "queued"
     for status in ("queued", "running"):
@@ -163,7 +163,8 @@ def test_of_many_submissions_at_once_one_is_accepted(shop: Shop) -> None:
 
 def test_jobs_beyond_the_slots_are_queued(service: Service, shop: Shop) -> None:
     service.client.faults({"match": {"path": "/jobs", "method": "POST"}, "count": 2, "job": {"stream_seconds": 20}})
-    busy = [service.client.submit(service.shop().id).json()["jobId"] for _ in range(2)]
+    shops = [service.shop() for _ in range(2)]
+    busy = [service.client.submit(one.id).json()["jobId"] for one in shops]
     waiting = service.client.submit(shop.id).json()["jobId"]
     assert re.fullmatch(r"PT\d+S", service.client.wait(waiting, "queued")["duration"])
     for job_id in busy:

@@ -77,10 +77,11 @@ def test_tokens_are_replaced_before_they_end() -> None:
             async with service.client() as client:
                 await Lms(client).outline(service.ids[0])
                 await asyncio.sleep(1.1)
+                before = len(service.requests("access_token"))
                 await Lms(client).outline(service.ids[1])
+                assert len(service.requests("access_token")) > before
 
         asyncio.run(asked())
-        assert len(service.requests("access_token")) == 2
         assert not any(one["status"] == 401 for one in service.requests())
 
 

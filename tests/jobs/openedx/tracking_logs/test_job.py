@@ -216,7 +216,7 @@ def test_a_file_that_grows_meanwhile_is_read_whole(deployment: Deployment) -> No
 
     writer = threading.Thread(target=grow)
     writer.start()
-    result = deployment.run("run:1", "--settle", "0.5", "--patience", "60")
+    result = deployment.run("run:1", "--settle", "3", "--patience", "120")
     writer.join()
     assert result.facts["events"] == 8
 

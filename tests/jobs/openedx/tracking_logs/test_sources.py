@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import threading
 import time
 from datetime import date
 from pathlib import Path
@@ -70,16 +69,15 @@ def test_a_growing_object_is_waited_for(tmp_path: Path) -> None:
     path = tmp_path / "2026-03-02.log"
     path.write_bytes(b"x")
 
-    def grow() -> None:
-        for _ in range(6):
-            time.sleep(0.1)
+    growths = iter(range(6))
+
+    def listed() -> tuple[Source, ...]:
+        if next(growths, None) is not None:
             with path.open("ab") as stream:
                 stream.write(b"x")
+        return Prefix(str(tmp_path)).list(DAY)
 
-    writer = threading.Thread(target=grow)
-    writer.start()
-    (found,) = settled(lambda: Prefix(str(tmp_path)).list(DAY), interval=0.4, patience=60)
-    writer.join()
+    (found,) = settled(listed, interval=0.1, patience=60)
     assert found.size == 7
 
 

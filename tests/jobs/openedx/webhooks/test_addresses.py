@@ -58,7 +58,7 @@ def listener() -> Iterator[tuple[int, list[bytes]]]:
                 connection, _ = server.accept()
             except TimeoutError:
                 continue
-            connection.settimeout(0.2)
+            connection.settimeout(30)
             with connection:
                 heard.append(connection.recv(1000))
 

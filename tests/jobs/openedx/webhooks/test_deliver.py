@@ -16,8 +16,9 @@ from include.contract import PermanentError, TransientError
 from include.jobs.openedx.webhooks import client as client_module
 from include.jobs.openedx.webhooks.retries import Policy, seconds_to_wait
 from tests.jobs.openedx.webhooks.harness import World, course, event, per_course, run_job
-from tests.local.services.airbyte_harness import free_port, wait_until
+from tests.local.services.airbyte_harness import wait_until
 from tests.local.services.learn_harness import secrets_of
+from tests.ports import free_port
 
 ONE = ("--limit", "1")
 
@@ -224,7 +225,7 @@ def test_a_receiver_that_is_away_is_transient(world: World) -> None:
 
 def test_an_outbox_that_goes_away_is_transient(world: World) -> None:
     world.enqueue(event())
-    world.learn.faults({"delay": 1.0})
+    world.learn.faults({"delay": 5.0})
     with psycopg.connect(world.dsn, autocommit=True) as connection:
 
         def cut() -> None:

@@ -140,7 +140,7 @@ class Storm:
                     if delivered >= next_kill:
                         self.chance.choice(self.senders).kill()
                         self.kills, next_kill = self.kills + 1, delivered + self.until_the_next_kill()
-                    for sender in self.senders:
+                    for sender in self.senders if delivered else self.senders[1:2]:  # first the one with a key that the receiver does not know yet
                         sender.keep_running()
                     time.sleep(0.1)
                     delivered = outbox.figures().delivered
