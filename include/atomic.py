@@ -15,11 +15,26 @@ SUFFIX = ".part"
 def replacing(path: Path) -> Iterator[Path]:
     """A new name beside ``path``, whose folder is made if need be. What the block writes there takes the place of ``path`` when it ends, and goes when
     it fails; a kill leaves it beside (see :func:`is_unfinished`). Not synced to disk: a machine that goes down may lose what was written last."""
+    with _beside(path) as partial:
+        yield partial
+        partial.replace(path)
+
+
+@contextlib.contextmanager
+def creating(path: Path) -> Iterator[Path]:
+    """As :func:`replacing`, but what is at ``path`` by then stays: of two who come first, both find the one's."""
+    with _beside(path) as partial:
+        yield partial
+        with contextlib.suppress(FileExistsError):
+            os.link(partial, path)
+
+
+@contextlib.contextmanager
+def _beside(path: Path) -> Iterator[Path]:
     path.parent.mkdir(parents=True, exist_ok=True)
     partial = name_beside(path)
     try:
         yield partial
-        partial.replace(path)
     finally:
         partial.unlink(missing_ok=True)
 

@@ -189,16 +189,14 @@ class Store:
                 del self._flights[what]
 
     def _fly(self, source: Source, what: tuple[str, str, str], flight: Future[str | None]) -> None:
-        answer, failure = None, None
         try:
             answer = source.fetch(*what)
         except BaseException as error:  # noqa: BLE001 - raised where it is waited for
-            failure = error
-        self._forget(what, flight)  # before it is heard of: who asks again asks the source, and is not told the last one's failure
-        if failure is None:
-            flight.set_result(answer)
+            self._forget(what, flight)  # before it is heard of: who asks again asks the source, and is not told the last one's failure
+            flight.set_exception(error)
         else:
-            flight.set_exception(failure)
+            self._forget(what, flight)
+            flight.set_result(answer)
 
     def land(self) -> None:
         """Waits for requests that are under way, as long as an answer may take."""

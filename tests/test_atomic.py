@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from include.atomic import is_unfinished, replacing
+from include.atomic import creating, is_unfinished, replacing
 from include.config.files import ROOT
 
 DIES = """
@@ -30,6 +30,16 @@ def test_it_takes_its_place_at_the_end(tmp_path: Path) -> None:
         assert is_unfinished(partial.name)
     assert path.read_text() == "new"
     assert os.listdir(path.parent) == ["file"]
+
+
+def test_who_comes_second_leaves_the_first_one(tmp_path: Path) -> None:
+    path = tmp_path / "file"
+    with creating(path) as mine:
+        mine.write_text("mine")
+        with creating(path) as other:
+            other.write_text("the other's")
+    assert path.read_text() == "the other's"
+    assert os.listdir(tmp_path) == ["file"]
 
 
 def _fail(path: Path) -> None:

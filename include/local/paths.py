@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-import contextlib
 import hashlib
-import os
 import secrets
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from include.atomic import name_beside, replacing
+from include.atomic import creating, replacing
 from include.config.files import ROOT
 
 
@@ -53,16 +51,17 @@ class Paths:
         path = self.state / "secrets" / name
         if not path.exists():
             path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-            mine = name_beside(path)
-            write_private(mine, secrets.token_hex(32))
-            with contextlib.suppress(FileExistsError):  # of two who come first, both keep the one's
-                os.link(mine, path)
-            mine.unlink()
+            with creating(path) as partial:
+                _write_for_its_owner(partial, secrets.token_hex(32))
         return path.read_text(encoding="utf-8")
 
 
 def write_private(path: Path, text: str) -> None:
     """Replace a file's content atomically, readable by the user alone; after a kill at any moment the old or the new text is there."""
     with replacing(path) as partial:
-        partial.touch(mode=0o600)
-        partial.write_text(text, encoding="utf-8")
+        _write_for_its_owner(partial, text)
+
+
+def _write_for_its_owner(path: Path, text: str) -> None:
+    path.touch(mode=0o600)
+    path.write_text(text, encoding="utf-8")

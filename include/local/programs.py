@@ -66,17 +66,22 @@ class Record:
     @property
     def alive(self) -> bool:
         """Whether this very process still runs (a zombie does not)."""
-        return bool(self.identity) and identity_of(self.pid) == self.identity  # it may have ended before it was recorded
+        return _runs(self.pid, self.identity)
 
     @property
     def owned(self) -> bool:
         """Whether a living foreground process looks after it."""
-        return bool(self.owner_pid) and identity_of(self.owner_pid) == self.owner_identity
+        return _runs(self.owner_pid, self.owner_identity)
 
     @property
     def orphaned(self) -> bool:
         """Whether the foreground process that should have ended it is gone."""
         return bool(self.owner_pid) and not self.owned
+
+
+def _runs(pid: int, identity: str) -> bool:
+    """Whether the process with this identity is there. One that had ended before it was recorded has none, and neither has nobody."""
+    return bool(identity) and identity_of(pid) == identity
 
 
 def identity_of(pid: int) -> str:

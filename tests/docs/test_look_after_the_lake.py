@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 import subprocess
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
@@ -48,15 +47,8 @@ def test_every_block_does_what_the_text_says(postgres: Platform, tmp_path: Path,
         assert not store.exists(lost.location)
         before, said = pointer(catalog, SCHEMA, TABLE), []
         for block in blocks(PATH, "sh"):
-            done = subprocess.run(
-                ["bash", "-euc", block.replace("/tmp/", f"{tmp_path}/")],
-                cwd=ROOT,
-                env=dict(os.environ),
-                capture_output=True,
-                text=True,
-                check=False,
-                timeout=300,
-            )
+            command = ["bash", "-euc", block.replace("/tmp/", f"{tmp_path}/")]
+            done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False, timeout=300)
             assert done.returncode == 0, f"{block}\n{done.stdout}{done.stderr}"
             said.append(done.stdout)
         looked, listed, restored, purged = said

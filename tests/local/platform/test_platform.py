@@ -146,14 +146,6 @@ def test_query_limits_let_a_large_query_fail_and_trino_live(lake: Platform) -> N
     assert connection.cursor().execute("SELECT 1").fetchall() == [[1]]
 
 
-def _airflow(platform: Platform) -> httpx.Client:
-    user, password = platform.airflow_login
-    answer = httpx.post(f"{platform.airflow_url}/auth/token", json={"username": user, "password": password}, trust_env=False, timeout=120)
-    return httpx.Client(
-        base_url=f"{platform.airflow_url}/api/v2", headers={"Authorization": f"Bearer {answer.json()['access_token']}"}, trust_env=False, timeout=120
-    )
-
-
 @pytest.mark.live
 def test_airflow_is_healthy_and_reached_from_this_machine_alone(platform: Platform) -> None:
     health = httpx.get(f"{platform.airflow_url}/api/v2/monitor/health", trust_env=False, timeout=120).json()
@@ -171,9 +163,9 @@ def test_airflow_is_healthy_and_reached_from_this_machine_alone(platform: Platfo
 
 @pytest.mark.live
 def test_every_dag_file_is_found_and_the_airbyte_connection_works(platform: Platform) -> None:
-    AirflowApi(platform.airflow_url, *platform.airflow_login).wait_for_dags({"airbyte__mitxonline__app_postgres"}, 300)
-    with _airflow(platform) as client:
-        assert client.get("/importErrors").json()["import_errors"] == []
+    api = AirflowApi(platform.airflow_url, *platform.airflow_login)
+    api.wait_for_dags({"airbyte__mitxonline__app_postgres"}, 300)
+    assert api.call("GET", "/importErrors")["import_errors"] == []
     assert httpx.get(f"{platform.airbyte_url}/health", trust_env=False).status_code == 200
 
 
