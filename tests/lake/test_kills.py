@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import random
+import threading
 import time
 from collections import Counter
 from concurrent.futures import ThreadPoolExecutor
+from multiprocessing.connection import wait
 from multiprocessing.context import ForkServerContext
 
 import pyarrow.compute as pc
@@ -23,24 +25,32 @@ KILLED = -9
 
 
 class Attempts:
-    """Starts attempts at one table's batches and says how they ended."""
+    """Starts attempts at one table's batches and says how they ended.
+
+    Several threads may: one at a time starts a process or asks for an exit code, since starting one asks all the others for theirs, and of two threads that
+    ask at once one is told 255.
+    """
 
     def __init__(self, processes: ForkServerContext, properties: dict[str, str], table: Table) -> None:
         self.processes, self.properties, self.identifier = processes, properties, table.name()
+        self.asking = threading.Lock()
 
     def append(self, batch: int, kill_at: int | None = None, kill_after: float | None = None) -> tuple[WriteResult, int] | None:
         """The result and the steps it took, or nothing when the process was killed."""
         answers, answer = self.processes.Pipe(duplex=False)
         process = self.processes.Process(target=children.append, args=(self.properties, self.identifier, batch, f"run:{batch}", kill_at, answer))
-        process.start()
+        with self.asking:
+            process.start()
         answer.close()
         if kill_after is not None:
-            process.join(kill_after)
+            wait([process.sentinel], kill_after)
             process.kill()
-        process.join(60)
-        if process.exitcode == KILLED:
+        wait([process.sentinel], 60)
+        with self.asking:
+            exit_code = process.exitcode
+        if exit_code == KILLED:
             return None
-        assert process.exitcode == 0
+        assert exit_code == 0
         return answers.recv()
 
     def append_twice_at_once(self, batch: int, kill_one: bool) -> list[WriteResult]:
