@@ -147,7 +147,7 @@ class Store:
         if entry is not None and now - entry.fetched < (self.fresh if entry.value is not None else min(self.fresh, MISSING)):
             return entry.value
         try:
-            value = self._ask(what)
+            return self._ask(what)
         except AirflowSecretsBackendAccessDenied:
             self._entries.pop(what, None)  # rights that were taken away are gone now, not in a quarter of an hour
             raise
@@ -156,8 +156,6 @@ class Store:
                 log.warning("%s; %s of %s was read %d s ago and serves on", self._unavailable(error), what[2], what[0], now - entry.fetched)
                 return entry.value
             raise SecretsUnavailableError(f"{self._unavailable(error)}: {what[1].removesuffix('s')} {what[2]} of {what[0]} cannot be read") from error
-        self._entries[what] = _Entry(value, time.monotonic())
-        return value
 
     def _unavailable(self, error: Exception) -> str:
         name = self._source.name if self._source else "the source of secrets"
@@ -165,7 +163,7 @@ class Store:
         return f"{name} is unavailable ({reason})"
 
     def _ask(self, what: tuple[str, str, str]) -> str | None:
-        """One request at a time for each secret, in a thread of its own: no client ends all of its waiting by itself.
+        """One request at a time for each secret, in a thread of its own: no client ends all of its waiting by itself. The answer is kept.
 
         The client itself is made here. That imports it, which takes seconds on a busy node: no answer would be blamed for them, and a process
         that forked meanwhile would have a child for which the import never ends.
@@ -195,7 +193,10 @@ class Store:
             self._forget(what, flight)  # before it is heard of: who asks again asks the source, and is not told the last one's failure
             flight.set_exception(error)
         else:
-            self._forget(what, flight)
+            with self._lock:  # at once: who asks in between would find neither the answer nor the request, and ask the source again
+                if self._flights.get(what) is flight:  # not one that was given up: its answer may be older than the one that is kept
+                    self._entries[what] = _Entry(answer, time.monotonic())
+                    del self._flights[what]
             flight.set_result(answer)
 
     def land(self) -> None:

@@ -25,6 +25,7 @@ from include.local.data.openedx_runs import CourseRun, invented_runs
 from include.local.services.openedx.app import OpenEdx
 from include.local.services.openedx.exports import ExportPlan
 from include.local.services.openedx.store import Deployment
+from include.local.services.serving import KEEP_ALIVE
 from tests.ports import free_port
 
 CLIENT = ("client", "a secret")
@@ -140,10 +141,13 @@ def running(count: int = 30, *, latency: float = 0.0, token_seconds: int = 900, 
         deployment.exports.plan = ExportPlan(seconds=0.02)
     openedx = OpenEdx(deployments, CLIENT, token_seconds=token_seconds, latency=latency, links=links)
     port = free_port()
-    server = uvicorn.Server(uvicorn.Config(openedx.application, port=port, ws="none", lifespan="off", log_config=None, timeout_graceful_shutdown=1))
+    config = uvicorn.Config(
+        openedx.application, port=port, ws="none", lifespan="off", log_config=None, timeout_graceful_shutdown=1, timeout_keep_alive=KEEP_ALIVE
+    )
+    server = uvicorn.Server(config)
     thread = threading.Thread(target=server.run, daemon=True)
     thread.start()
-    deadline = time.monotonic() + 20
+    deadline = time.monotonic() + 300
     while not server.started:
         assert time.monotonic() < deadline, "the service did not start"
         time.sleep(0.01)
@@ -173,7 +177,7 @@ def program(log: Path, *arguments: str) -> Iterator[Service]:
             yield service
         finally:
             child.terminate()
-            child.wait(10)
+            child.wait(120)
 
 
 def budget(seconds: float = 60.0, requests: int = 100_000) -> Budget:

@@ -2,10 +2,15 @@
 
 from __future__ import annotations
 
+import fcntl
 import json
+import os
 import random
 import socket
+import tempfile
+from functools import cache
 from pathlib import Path
+from typing import IO
 
 from include.local.paths import write_private
 from include.local.programs import ServiceError
@@ -24,6 +29,22 @@ def is_free(port: int) -> bool:
     return True
 
 
+@cache
+def _table() -> IO[bytes]:
+    """A file whose bytes stand for ports, shared by the platforms of a user. Open as long as the process lives: the system forgets a process's locks on a
+    file as soon as it closes it anywhere."""
+    return (Path(tempfile.gettempdir()) / f"ol-ports-{os.geteuid()}").open("ab")
+
+
+def _reserve(port: int) -> bool:
+    """Takes a port for this process, which may take it again; false for one that another process has taken."""
+    try:
+        fcntl.lockf(_table(), fcntl.LOCK_EX | fcntl.LOCK_NB, 1, port)
+    except OSError:
+        return False
+    return True
+
+
 class Ports:
     """The ports of one platform, by name, remembered in a JSON file."""
 
@@ -38,9 +59,10 @@ class Ports:
             raise ServiceError(f"{name} was never started in {self._path.parent}; start the platform with: make up") from None
 
     def choose(self, name: str) -> int:
-        """A port for a service that is about to start: the one it had, if that is free, else a new one."""
+        """A port for a service that is about to start: the one it had, if that is free, else a new one. It is this process's until it ends: a service may
+        listen only half a minute later, and no other platform is to draw the port meanwhile."""
         ports = self._read()
-        if name not in ports or not is_free(ports[name]):
+        if name not in ports or not _reserve(ports[name]) or not is_free(ports[name]):
             ports[name] = self._new(set(ports.values()))
             write_private(self._path, json.dumps(ports, indent=1, sort_keys=True))
         return ports[name]
@@ -56,6 +78,6 @@ class Ports:
     def _new(taken: set[int]) -> int:
         # at random, so that two platforms that start at the same moment do not try the same port
         for port in random.sample(range(FIRST, LAST), 200):
-            if port not in taken and is_free(port):
+            if port not in taken and _reserve(port) and is_free(port):
                 return port
         raise OSError(f"no free port found on 127.0.0.1 between {FIRST} and {LAST}")

@@ -10,6 +10,7 @@ import importlib.metadata
 import importlib.util
 import os
 import pwd
+import secrets
 import shutil
 import signal
 import subprocess
@@ -21,6 +22,7 @@ from urllib.parse import quote
 import psycopg
 from psycopg import sql
 
+from include.atomic import replacing
 from include.local.fetch import locked
 from include.local.paths import Paths, write_private
 from include.local.ports import Ports
@@ -140,8 +142,9 @@ class Postgres:
         if (self._data / "PG_VERSION").exists():
             return
         self._remove_abandoned()
-        fresh = self._data.with_name(self._data.name + ".unfinished")
-        shutil.rmtree(fresh, ignore_errors=True)
+        for left in self._data.parent.glob(f"{self._data.name}.unfinished-*"):
+            shutil.rmtree(left, ignore_errors=True)  # what its initdb started may write for a moment more: hence a name of its own for each attempt
+        fresh = self._data.with_name(f"{self._data.name}.unfinished-{secrets.token_hex(4)}")
         shutil.rmtree(self._data, ignore_errors=True)
         fresh.mkdir(mode=0o700, parents=True)
         password = fresh.with_name(fresh.name + ".password")
@@ -154,8 +157,9 @@ class Postgres:
             login = ("-U", USER, f"--pwfile={password}", "-A", "scram-sha-256", "-c", "scram_iterations=1")
             self._run(binaries / "initdb", "-D", str(fresh), *login, "-E", "UTF8", "--locale=C", "-N")
         finally:
-            password.unlink()
-        (fresh / BELONGS_TO).write_text(str(self._paths.state), encoding="utf-8")
+            password.unlink(missing_ok=True)
+        with replacing(fresh / BELONGS_TO) as marker:  # half a path is nobody's: it would be deleted as abandoned
+            marker.write_text(str(self._paths.state), encoding="utf-8")
         fresh.replace(self._data)
 
     def _run(self, program: Path, *arguments: str) -> None:

@@ -38,7 +38,7 @@ FILES = {
 }
 PARTS: tuple[Part, ...] = ("lake", "services", "openedx", "forum", "airflow")
 DATABASE = "airflow_without_scheduler"
-pytestmark = [pytest.mark.lake, pytest.mark.timeout(900)]
+pytestmark = pytest.mark.lake
 
 
 @pytest.fixture(scope="module")

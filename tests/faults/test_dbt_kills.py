@@ -24,7 +24,7 @@ from tests.faults.builds import MODELS, Build, Content, Reader, Warehouse
 from tests.local.services.airbyte_harness import CATALOG, Service
 from tests.variables import leave_platform
 
-pytestmark = [pytest.mark.lake, pytest.mark.timeout(1200)]
+pytestmark = [pytest.mark.lake, pytest.mark.timeout(7200)]
 
 SCALE, SEED = 0.02, 5
 STAGING = "staging.mitxonline staging.mitxpro"  # of the connections

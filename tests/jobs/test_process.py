@@ -52,7 +52,7 @@ def alive(pid: int) -> bool:
     """Whether a process runs; one that ended but was not waited for by its new parent does not."""
     try:
         return Path(f"/proc/{pid}/stat").read_text(encoding="utf-8").rpartition(")")[2].split()[0] != "Z"
-    except FileNotFoundError:
+    except (FileNotFoundError, ProcessLookupError):  # gone before the file was opened, or between that and the reading
         return False
 
 

@@ -35,7 +35,7 @@ with DAG("steady", schedule=None) as dag:
 '''
 GOOD = '"""An Airflow DAG beside one that is broken."""\nfrom airflow.sdk import DAG\ndag = DAG("edxorg", schedule=None)\n'
 BROKEN = '"""An Airflow DAG that cannot be imported."""\nimport a_module_of_nobody\n'
-pytestmark = [pytest.mark.lake, pytest.mark.timeout(600)]
+pytestmark = pytest.mark.lake
 
 
 def image(folder: Path, word: str, second: str) -> Path:

@@ -21,9 +21,9 @@ from airflow.sdk.exceptions import AirflowFailException
 from include.contract import PermanentError, TransientError
 from include.lake.catalog import create_catalog_tables, open_catalog
 from include.local.platform import Platform
-from include.operators.airbyte_api import ATTEMPTS
+from include.operators.airbyte_api import ATTEMPTS, Job
 from include.operators.airbyte_sync import KEY, Sync
-from tests.local.services.airbyte_harness import CATALOG, CLIENT, Service
+from tests.local.services.airbyte_harness import CATALOG, CLIENT, Service, wait_until
 from tests.operators.intervals import AIRFLOW_CONNECTION, Interval, Life, MortalJobs, Source, TaskStateStore, Worker, first_event
 
 SCENARIOS = 300
@@ -163,10 +163,25 @@ def test_a_job_made_by_a_request_that_was_given_up_is_found(source: Source) -> N
 def test_a_job_of_our_own_that_stood_in_the_way_is_not_made_twice(source: Source) -> None:
     """409 for a job of our own: its request had been given up, and it has ended before anybody looks for it."""
     before = source.jobs()[-1].job_id if source.jobs() else 0
-    source.client.faults({"match": POST, "delay": 2.7}, {"match": POST, "delay": 1.4, "status": 409})
-    job = sync(source).job()
+    source.client.faults({"match": POST, "delay": 6}, {"match": POST, "status": 409})
+
+    def posts() -> list[int]:
+        return [request["status"] for request in source.client.requests() if request["method"] == "POST" and request["path"] == "/jobs"]
+
+    class Late(MortalJobs):
+        """Submits again when the first submission, given up meanwhile, has been carried out and its job has ended."""
+
+        def submit(self, connection_id: str) -> Job:
+            if given_up:
+                wait_until(lambda: posts() == [200], what="the first submission")
+                source.client.wait(source.jobs()[-1].job_id, "succeeded")
+            given_up.append(True)
+            return super().submit(connection_id)
+
+    given_up: list[bool] = []
+    job = Sync(Late(Life()), TaskStateStore(), source.id, 3).job()
     assert [made.job_id for made in source.jobs() if made.job_id > before] == [job.id]
-    assert [request["status"] for request in source.client.requests() if request["method"] == "POST" and request["path"] == "/jobs"] == [200, 409]
+    assert posts() == [200, 409]
 
 
 def test_only_a_newer_round_starts_a_new_sync(source: Source) -> None:
@@ -204,7 +219,7 @@ def test_the_trigger_sits_out_an_outage(source: Source) -> None:
 
 
 def test_the_trigger_gives_up_on_a_job_that_does_not_exist(source: Source) -> None:
-    event = asyncio.run(asyncio.wait_for(first_event(AirbyteJobTrigger(AIRFLOW_CONNECTION, 999_999_999, 0.1)), 10))
+    event = asyncio.run(asyncio.wait_for(first_event(AirbyteJobTrigger(AIRFLOW_CONNECTION, 999_999_999, 0.1)), 120))
     assert event["job_id"] == 999_999_999
     assert "404" in event["error"]
     with pytest.raises(AirflowFailException, match="404"):

@@ -7,8 +7,9 @@ import inspect
 import os
 import subprocess
 import sys
+import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -23,7 +24,9 @@ from include.config.files import ROOT
 from plugins import token_checks
 
 AIRFLOWS = BaseAuthManager.get_user_from_token
-QUESTION = 0.5  # seconds that the database takes for its answer
+QUESTION = 0.5  # seconds that the database takes for its answer, where the loop stands still
+ROUNDS = 5  # of the loop, for which the database waits where it goes on
+WENT_ON = threading.Event()
 USER = SimpleAuthManagerUser(username="ada", role="admin")
 
 
@@ -49,6 +52,7 @@ def _forget_keys() -> None:
 
 def asked(manager: SimpleAuthManager, token: str) -> tuple[Any, int]:
     """The user, or the refusal, and how often the loop came round meanwhile."""
+    WENT_ON.clear()
 
     async def ask() -> tuple[Any, int]:
         question = asyncio.ensure_future(manager.get_user_from_token(token))
@@ -56,15 +60,17 @@ def asked(manager: SimpleAuthManager, token: str) -> tuple[Any, int]:
         while not question.done():
             await asyncio.sleep(0.01)
             rounds += 1
+            if rounds == ROUNDS:
+                WENT_ON.set()
         return (question.exception() or question.result()), rounds
 
     return asyncio.run(ask())
 
 
-def answering(monkeypatch: pytest.MonkeyPatch, answer: bool) -> None:
+def answering(monkeypatch: pytest.MonkeyPatch, answer: bool, wait: Callable[[], object] = lambda: WENT_ON.wait(300)) -> None:
     def slowly(number: str) -> bool:
         assert number
-        time.sleep(QUESTION)
+        wait()
         return answer
 
     monkeypatch.setattr(RevokedToken, "is_revoked", slowly)
@@ -75,13 +81,13 @@ def test_the_loop_goes_on_while_the_database_is_asked(manager: SimpleAuthManager
     answering(monkeypatch, answer=False)
     user, rounds = asked(manager, manager.generate_jwt(USER))
     assert user.get_name() == "ada"
-    assert rounds >= 5
+    assert rounds >= ROUNDS
 
 
 def test_airflows_own_stands_still(manager: SimpleAuthManager, monkeypatch: pytest.MonkeyPatch) -> None:
     """When this fails, Airflow has mended it: the plugin can go."""
     monkeypatch.setattr(BaseAuthManager, "get_user_from_token", AIRFLOWS)
-    answering(monkeypatch, answer=False)
+    answering(monkeypatch, answer=False, wait=lambda: time.sleep(QUESTION))
     _, rounds = asked(manager, manager.generate_jwt(USER))
     assert rounds <= 2
 

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 import threading
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -86,8 +88,10 @@ def test_a_pod_that_is_gone_is_told_at_once(served: tuple[ApiServer, PatientPodM
 def test_patience_ends(served: tuple[ApiServer, PatientPodManager], monkeypatch: pytest.MonkeyPatch) -> None:
     server, manager = served
     server.unknown = 10_000
+    clock = itertools.count(step=0.4)
     monkeypatch.setattr(logs, "PATIENCE", 1.0)
+    monkeypatch.setattr(logs, "time", SimpleNamespace(monotonic=lambda: next(clock), sleep=lambda seconds: None))
     with pytest.raises(ApiException) as caught:
         manager.read_pod_logs(POD, "base", follow=False)
     assert caught.value.status == 404
-    assert server.asked.count("log") > 1
+    assert server.asked.count("log") == 3

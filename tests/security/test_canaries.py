@@ -54,7 +54,7 @@ WITHOUT_CONTROL = {"html"}  # the same bytes whatever there is to show
 STORED_IN = {"api_connections": [f"canary_{name}" for name in PLAIN[:5]], "api_variables": ["canary_api_key", "canary_json"]}
 ENDS = {"fails": "failed", "process_argument": "failed", "pod_argument": "failed", "trigger_fails": "failed", "canary_broken": "failed"}
 PATIENCE = 300.0  # seconds
-pytestmark = [pytest.mark.lake, pytest.mark.timeout(900)]
+pytestmark = pytest.mark.lake
 
 
 @dataclass(frozen=True)

@@ -38,7 +38,7 @@ def airflow_settings(postgres: Platform, database: str) -> dict[str, str]:
     return found
 
 
-def child(arguments: list[str], variables: dict[str, str], folder: Path, timeout: float = 300) -> subprocess.CompletedProcess[str]:
+def child(arguments: list[str], variables: dict[str, str], folder: Path, timeout: float = 1400) -> subprocess.CompletedProcess[str]:
     """A Python program started in ``folder`` with these variables added to its environment. The folder's name is on the path of ``-m``."""
     command = [sys.executable, *arguments]
     return subprocess.run(command, cwd=folder, env={**os.environ, **variables}, capture_output=True, text=True, check=False, timeout=timeout)

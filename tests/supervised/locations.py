@@ -26,7 +26,7 @@ from airflow.utils.session import create_session
 from sqlalchemy import select
 from worker import run_task, started_run
 
-DEADLINE = 90.0
+DEADLINE = 600.0
 
 
 @contextmanager

@@ -17,7 +17,7 @@ from include.local.data.generate import GeneratorError, advance, generate, read_
 from include.local.data.names import DATABASES, MITXONLINE, MITXPRO, OPENEDX
 from include.local.data.steps import EPOCH
 from tests.local.data.conftest import SCALE, SEED
-from tests.local.data.databases import checksums, columns, drop, query, saved_rows, unit
+from tests.local.data.databases import checksums, columns, drop, query, restore, saved_rows, unit
 
 DAY_ONE = EPOCH.astype(datetime).replace(tzinfo=UTC) + timedelta(days=1)
 
@@ -260,35 +260,40 @@ def test_the_command_prints_rows_per_table_and_ends_with_1_when_refused(day_zero
 def test_a_killed_run_leaves_whole_days_and_the_next_run_finishes(day_zero, histories, database, attempt):
     dsn = day_zero
     command = [sys.executable, "-m", "include.local.data", "--dsn", dsn, "--scale", str(SCALE), "--seed", str(SEED), "--day", "1"]
-    process = subprocess.Popen(command, stdout=subprocess.DEVNULL)
-    try:
-        _wait_until_writing(dsn, database, process)
-        time.sleep(random.Random(f"{database}{attempt}").uniform(0, 0.1))
-    finally:
-        process.kill()
-        process.wait()
+    for _ in range(20):
+        process = subprocess.Popen(command, stdout=subprocess.DEVNULL)
+        try:
+            if _seen_writing(dsn, database, process):
+                time.sleep(random.Random(f"{database}{attempt}").uniform(0, 0.1))
+                break
+        finally:
+            process.kill()
+            process.wait()
+        restore(dsn, "day0")  # it was over before anybody looked
+    else:
+        raise AssertionError(f"no run was seen writing to {database}")
     _wait_until_quiet(dsn)
     left = checksums(dsn)
     assert all(left[name] in (histories[0][name], histories[1][name]) for name in DATABASES)
-    behind = DATABASES[DATABASES.index(database) + 1 :]
-    assert all(left[name] == histories[0][name] for name in behind)
+    finished = [left[name] == histories[1][name] for name in DATABASES]
+    assert finished == sorted(finished, reverse=True), "a database is ahead of one that is written before it"
     generate(dsn, scale=SCALE, seed=SEED, day=1)
     assert checksums(dsn) == histories[1]
 
 
-def _wait_until_writing(dsn: str, database: str, process: subprocess.Popen) -> None:
+def _seen_writing(dsn: str, database: str, process: subprocess.Popen) -> bool:
     with psycopg.connect(dsn, autocommit=True) as connection:
         while process.poll() is None:
             if connection.execute("SELECT 1 FROM pg_stat_activity WHERE datname = %s AND backend_xid IS NOT NULL", (database,)).fetchone():
-                return
+                return True
             time.sleep(0.002)
-    raise AssertionError(f"the run ended before it was seen writing to {database}")
+    return False
 
 
 def _wait_until_quiet(dsn: str) -> None:
     with psycopg.connect(dsn, autocommit=True) as connection:
-        for _ in range(500):
+        for _ in range(15_000):
             if not connection.execute("SELECT 1 FROM pg_stat_activity WHERE datname = ANY(%s)", (list(DATABASES),)).fetchone():
                 return
             time.sleep(0.02)
-    raise AssertionError("sessions of the killed run are still there after 10 s")
+    raise AssertionError("sessions of the killed run are still there after five minutes")

@@ -24,6 +24,7 @@ from include.local.paths import Paths
 from include.local.platform import Platform, running_platform
 from include.local.processes import MARK
 from include.local.programs import ServiceError
+from tests.backfills import wait_until
 from tests.variables import without_platform
 
 REPOSITORY = Path(__file__).resolve().parents[3]
@@ -148,8 +149,13 @@ def test_query_limits_let_a_large_query_fail_and_trino_live(lake: Platform) -> N
 
 @pytest.mark.live
 def test_airflow_is_healthy_and_reached_from_this_machine_alone(platform: Platform) -> None:
-    health = httpx.get(f"{platform.airflow_url}/api/v2/monitor/health", trust_env=False, timeout=120).json()
-    assert {name: part["status"] for name, part in health.items()} == dict.fromkeys(("metadatabase", "scheduler", "triggerer", "dag_processor"), "healthy")
+
+    def healthy() -> bool:
+        """One that is busy may be late with its heartbeat."""
+        health = httpx.get(f"{platform.airflow_url}/api/v2/monitor/health", trust_env=False, timeout=120).json()
+        return {name: part["status"] for name, part in health.items()} == dict.fromkeys(("metadatabase", "scheduler", "triggerer", "dag_processor"), "healthy")
+
+    wait_until(healthy, 300)
     ours = {record.pid for record in platform.processes.records()}
     addresses = set()
     for process in psutil.process_iter():

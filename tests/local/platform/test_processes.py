@@ -58,7 +58,7 @@ def _marked(mark: str) -> list[int]:
 
 def _service(processes_log: Path, *, name: str = "program", code: str = STUBBORN, argument: str = "polite", grace: float = 5, deadline: float = 20) -> Service:
     log = processes_log / f"{name}.log"
-    return Service(name, (sys.executable, "-c", code, argument), lambda: log.exists() and log.read_text().count("ready\n") >= 2, grace=grace, deadline=deadline)
+    return Service(name, (sys.executable, "-c", code, argument), lambda: log.exists() and log.read_text().count("ready") >= 2, grace=grace, deadline=deadline)
 
 
 def test_stop_ends_descendants_in_other_sessions_too(processes: Processes, tmp_path: Path, mark: str) -> None:
@@ -153,7 +153,7 @@ from include.local.programs import Service
 folder = Path(sys.argv[1])
 processes = Processes(folder / "run", folder / "logs", sys.argv[2])
 log = folder / "logs" / "program.log"
-service = Service("program", (sys.executable, "-c", sys.argv[3], sys.argv[4]), lambda: log.read_text().count("ready\\n") >= 2, grace=0.5)
+service = Service("program", (sys.executable, "-c", sys.argv[3], sys.argv[4]), lambda: log.read_text().count("ready") >= 2, grace=0.5)
 processes.start(service, attached=True)
 processes.wait([service])
 print("up", flush=True)

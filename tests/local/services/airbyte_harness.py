@@ -32,6 +32,7 @@ from include.local.services.airbyte.connections import Connection
 from include.local.services.airbyte.destination import METADATA_COLUMNS, Destination
 from include.local.services.airbyte.store import ACTIVE, Store
 from include.local.services.airbyte.worker import Worker
+from include.local.services.serving import KEEP_ALIVE
 from include.local.services.tokens import Tokens
 from tests.ports import free_port
 
@@ -39,6 +40,7 @@ SCHEMA = "ol_warehouse_local_raw"
 STATE = "airbyte_tests"  # the platform's own service has the database airbyte
 CATALOG = "ol_data_lake_local"
 CLIENT = ("client", "secret")
+TOKEN_SECONDS = 86_400  # longer than any module takes: its tests ask for a token once
 ENDED = ("succeeded", "failed", "cancelled")
 TABLES = """
 DROP SCHEMA public CASCADE;
@@ -121,7 +123,7 @@ class Client:
         """The newest hundred."""
         return list(self.http.get("/jobs", params={"limit": 100, "orderBy": "createdAt|DESC"}).raise_for_status().json()["data"])
 
-    def wait(self, job_id: int, *statuses: str, seconds: float = 30) -> dict[str, Any]:
+    def wait(self, job_id: int, *statuses: str, seconds: float = 300) -> dict[str, Any]:
         wanted = statuses or ENDED
         return dict(wait_until(lambda: (job := self.job(job_id))["status"] in wanted and job, seconds, f"job {job_id} in {wanted}"))
 
@@ -160,9 +162,11 @@ class Service:
         connections: dict[str, Connection] = {}
         worker = Worker(store, connections, Destination(catalog), dsn())
         port = free_port()
-        tokens = Tokens(*CLIENT, seconds=900)
+        tokens = Tokens(*CLIENT, seconds=TOKEN_SECONDS)
         application = Api(store, worker, connections, tokens, f"http://localhost:{port}").application()
-        config = uvicorn.Config(application, port=port, http="h11", ws="none", lifespan="off", log_config=None, timeout_graceful_shutdown=1)
+        config = uvicorn.Config(
+            application, port=port, http="h11", ws="none", lifespan="off", log_config=None, timeout_graceful_shutdown=1, timeout_keep_alive=KEEP_ALIVE
+        )
         server = uvicorn.Server(config)
         thread = threading.Thread(target=server.run, daemon=True)
         thread.start()

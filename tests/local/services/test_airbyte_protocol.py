@@ -11,7 +11,7 @@ from uuid import uuid4
 import httpx
 import pytest
 from airbyte_api import AirbyteAPI, api, errors, models
-from airbyte_harness import CLIENT, ROWS, STREAMS, Client, Service, Shop, wait_until
+from airbyte_harness import CLIENT, ROWS, STREAMS, TOKEN_SECONDS, Client, Service, Shop, wait_until
 
 from include.local.services.tokens import Tokens
 
@@ -45,7 +45,7 @@ def test_token_for_form_and_for_json(anonymous: Client) -> None:
     ):
         assert answer.status_code == 200
         token = answer.json()
-        assert (token["token_type"], token["expires_in"]) == ("Bearer", 900)
+        assert (token["token_type"], token["expires_in"]) == ("Bearer", TOKEN_SECONDS)
         assert anonymous.http.get("/jobs", headers={"Authorization": f"Bearer {token['access_token']}"}).status_code == 200
 
 
@@ -126,7 +126,7 @@ def test_airflows_hook_submits_waits_and_cancels(shop: Shop, monkeypatch: pytest
     hook = AirbyteHook("airbyte_test")
     assert hook.test_connection() == (True, "Connection successfully tested")
     job = hook.submit_sync_connection(shop.id)
-    hook.wait_for_job(job.job_id, wait_seconds=0.1, timeout=30)
+    hook.wait_for_job(job.job_id, wait_seconds=0.1, timeout=300)
     assert hook.get_job_status(job.job_id) == "succeeded"
     assert hook.get_job_details(job.job_id).rows_synced == ROWS
     shop.service.client.faults({"match": {"path": "/jobs", "method": "POST"}, "job": {"stream_seconds": 5}})
@@ -156,6 +156,8 @@ def test_a_connection_has_one_job_at_a_time(shop: Shop) -> None:
 def test_of_many_submissions_at_once_one_is_accepted(shop: Shop) -> None:
     from concurrent.futures import ThreadPoolExecutor
 
+    # the one that is accepted must last until all have asked
+    shop.service.client.faults({"match": {"path": "/jobs", "method": "POST"}, "count": None, "job": {"stream_seconds": 60}})
     with ThreadPoolExecutor(8) as pool:
         answers = [answer.status_code for answer in pool.map(lambda _: shop.service.client.submit(shop.id), range(8))]
     assert sorted(answers) == [200] + [409] * 7

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import os
 from collections.abc import AsyncGenerator
 from typing import Any
@@ -25,6 +26,7 @@ class CanaryTrigger(MaskedTrigger):
     async def watch(self) -> AsyncGenerator[TriggerEvent, None]:
         from airflow.sdk import BaseHook
 
+        await asyncio.sleep(10)  # not at once: Airflow takes a task that is queued again before its executor has told its end for a lost one
         found = {name: os.environ[variable] for name, variable in self.arguments["environment"].items()}
         for name in self.arguments["connections"]:
             found[name] = (await sync_to_async(BaseHook.get_connection, thread_sensitive=False)(f"canary_{name}")).password
