@@ -9,12 +9,17 @@ import tempfile
 from pathlib import Path
 
 from hypothesis import HealthCheck, settings
+from hypothesis.internal.conjecture import providers
 
 # An example takes as long as it takes: the machines that run this are small and shared.
 settings.register_profile("search", deadline=None, suppress_health_check=[HealthCheck.too_slow])
 # The same examples in every run, so that a change is judged by what it changes. HYPOTHESIS_PROFILE=search looks for others.
 settings.register_profile("platform", settings.get_profile("search"), derandomize=True)
-settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "platform"))
+PROFILE = os.environ.get("HYPOTHESIS_PROFILE", "platform")
+settings.load_profile(PROFILE)
+if PROFILE == "platform":
+    # It also draws constants of the modules that happen to be imported, which depends on the tests that this worker has run before. None, then.
+    providers._get_local_constants = lambda: providers._local_constants
 
 # Airflow reads its settings when it is imported: those of the repository, not of whoever runs the tests, and it writes to a folder that goes away.
 if "AIRFLOW_HOME" not in os.environ:

@@ -14,7 +14,7 @@ from __future__ import annotations
 import secrets
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
-from typing import cast
+from typing import Any, cast
 
 import psycopg
 import pyarrow as pa
@@ -26,7 +26,7 @@ from pyiceberg.schema import Schema
 from pyiceberg.table import Table
 from pyiceberg.utils.config import Config
 from sqlalchemy import text
-from sqlalchemy.exc import OperationalError, SQLAlchemyError
+from sqlalchemy.exc import IntegrityError, OperationalError, SQLAlchemyError
 
 from include.config.environments import EnvironmentSettings
 from include.config.errors import ConfigError, Problem
@@ -91,7 +91,10 @@ def open_catalog(environment: EnvironmentSettings | str, properties: Mapping[str
     if merged["type"] == "sql" and not merged.get("uri"):
         variable = f"PYICEBERG_CATALOG__{name.upper()}__URI"
         raise ConfigError((Problem("environment variables", variable, "nothing", "the catalog's PostgreSQL", f"{variable}=postgresql://…"),))
-    return guard(load_catalog(name, **cast("dict[str, str | None]", merged)))
+    catalog = load_catalog(name, **cast("dict[str, str | None]", merged))
+    if merged["type"] == "glue":
+        _ = cast("Any", catalog).glue.exceptions  # botocore makes these classes when they are first asked for: two threads at once would get two of each
+    return guard(catalog)
 
 
 def _configured(name: str) -> dict[str, str]:
@@ -103,10 +106,18 @@ def _configured(name: str) -> dict[str, str]:
 def ensure_schema(catalog: Catalog, schema: str) -> None:
     """Creates a schema where it is missing, with its location below the warehouse, so Trino and pyiceberg put tables side by side."""
     warehouse = catalog.properties.get("warehouse", "").rstrip("/")
+    create_schema(catalog, schema, {"location": f"{warehouse}/{schema}"} if warehouse else {})
+
+
+def create_schema(catalog: Catalog, schema: str, properties: dict[str, str]) -> None:
+    """Creates a schema with these properties; one that is there, or that somebody else makes at the same moment, stays as it is."""
     try:
-        catalog.create_namespace(schema, {"location": f"{warehouse}/{schema}"} if warehouse else {})
+        catalog.create_namespace(schema, properties)
     except NamespaceAlreadyExistsError:
         return
+    except IntegrityError:  # pyiceberg looks whether a jdbc catalog has it, and then inserts
+        if (schema,) not in catalog.list_namespaces():
+            raise
 
 
 def ensure_table(

@@ -39,7 +39,7 @@ UNPRIVILEGED = ("postgres", "nobody")
 SETTINGS = {
     "listen_addresses": "127.0.0.1",
     "unix_socket_directories": "",
-    "max_connections": "200",
+    "max_connections": "400",
     "shared_buffers": "128MB",
     "fsync": "off",
     "synchronous_commit": "off",

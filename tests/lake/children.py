@@ -95,7 +95,7 @@ def append_in_step(
     def meet() -> None:
         if not met.is_set():
             met.set()
-            barrier.wait(30)
+            barrier.wait(300)
             if kill_before_commit:
                 os.kill(os.getpid(), signal.SIGKILL)
 

@@ -78,7 +78,7 @@ def run_writers(processes: ForkServerContext, properties: dict[str, str], table:
     acknowledged = []
     for process, answers in started:
         acknowledged += answers.recv()
-        process.join(60)
+        process.join(300)
         assert process.exitcode == 0
     return acknowledged
 

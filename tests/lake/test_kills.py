@@ -45,7 +45,7 @@ class Attempts:
         if kill_after is not None:
             wait([process.sentinel], kill_after)
             process.kill()
-        wait([process.sentinel], 60)
+        wait([process.sentinel], 300)
         with self.asking:
             exit_code = process.exitcode
         if exit_code == KILLED:
@@ -66,7 +66,7 @@ class Attempts:
             started.append((process, answers))
         results = []
         for process, answers in started:
-            process.join(60)
+            process.join(300)
             if process.exitcode == 0:
                 results.append(answers.recv()[0])
             else:

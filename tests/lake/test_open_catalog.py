@@ -9,11 +9,12 @@ import psycopg
 import pyarrow as pa
 import pytest
 from pyiceberg.catalog import Catalog
+from pyiceberg.catalog.sql import SqlCatalog
 from pyiceberg.exceptions import NoSuchTableError
 
 from include.config.environments import read_environment
 from include.config.errors import ConfigError
-from include.lake.catalog import create_catalog_tables, ensure_table, open_catalog, turn
+from include.lake.catalog import create_catalog_tables, ensure_schema, ensure_table, open_catalog, turn
 from include.lake.names import TableRef
 
 from .conftest import CATALOG, ROWS
@@ -69,6 +70,20 @@ def test_a_table_is_made_once_and_never_shares_its_folder(catalog: Catalog) -> N
     assert tables[0].location().startswith("local:///warehouse/raw/made_once-")
     catalog.rename_table(reference.identifier, ("raw", "renamed"))
     assert ensure_table(catalog, reference, ROWS).location() != tables[0].location()
+
+
+def test_a_schema_that_two_make_at_once_is_made_once(catalog: Catalog, monkeypatch: pytest.MonkeyPatch) -> None:
+    exists, both = SqlCatalog.namespace_exists, threading.Barrier(2)
+
+    def absent(found: SqlCatalog, name: str) -> bool:
+        answer = exists(found, name)
+        both.wait(60)  # neither has made it when the other looks
+        return answer
+
+    with monkeypatch.context() as patch, ThreadPoolExecutor(2) as pool:
+        patch.setattr(SqlCatalog, "namespace_exists", absent)
+        list(pool.map(lambda _: ensure_schema(catalog, "made_by_two"), range(2)))
+    assert ("made_by_two",) in catalog.list_namespaces()
 
 
 def test_an_existing_table_keeps_its_columns(catalog: Catalog) -> None:

@@ -148,7 +148,7 @@ def test_eight_writers_beside_trino(shared: Catalog, schema: str, connection: Co
     try:
         acknowledged = [batch for _, answers in started for batch in answers.recv()]
         for process, _ in started:
-            process.join(60)
+            process.join(300)
             assert process.exitcode == 0
     finally:
         stop.set()

@@ -20,10 +20,10 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from enum import StrEnum
 
-from pyiceberg.exceptions import NamespaceAlreadyExistsError, NoSuchTableError, TableAlreadyExistsError
+from pyiceberg.exceptions import NoSuchTableError, TableAlreadyExistsError
 
 from include.config.vocabulary import Layer
-from include.lake.catalog import location_of, schemas_of
+from include.lake.catalog import create_schema, location_of, schemas_of
 from include.lake.clones.documents import clone_document, tag
 from include.lake.clones.names import CLONE_PR, CLONE_SNAPSHOT, CREATED_AT, CloneError, Lake, check_pull_request, each, suffix_of, tag_of, views_of
 from include.lake.clones.selection import Chosen
@@ -102,8 +102,7 @@ def make_schemas(lake: Lake, suffix: str, properties: dict[str, str]) -> dict[La
     for schema in targets.values():
         current_rights().check_schema(schema, "create")
         if schema not in there:
-            with suppress(NamespaceAlreadyExistsError):  # somebody else was faster
-                lake.catalog.create_namespace(schema, {"location": f"{warehouse}/{schema}", CREATED_AT: now, **properties})
+            create_schema(lake.catalog, schema, {"location": f"{warehouse}/{schema}", CREATED_AT: now, **properties})
     return targets
 
 

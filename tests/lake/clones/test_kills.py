@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import random
+import time
 from multiprocessing.context import ForkServerContext
 
+import psycopg
 import pytest
 
 from include.lake.clones.create import Done, create_clone
@@ -27,15 +29,25 @@ class Commands:
         self.processes, self.properties = processes, dict(lake.catalog.properties)
 
     def run(self, verb: str, kill_at: int | None = None) -> int | None:
+        others = self._sessions()
         answers, answer = self.processes.Pipe(duplex=False)
         process = self.processes.Process(target=children.run, args=(self.properties, verb, PR, kill_at, answer))
         process.start()
         answer.close()
-        process.join(60)
+        process.join(300)
         if process.exitcode == KILLED:
+            deadline = time.monotonic() + 300
+            while self._sessions() - others:  # what it had asked for when it died is still carried out
+                assert time.monotonic() < deadline, "a session of the killed process does not end"
             return None
         assert process.exitcode == 0
         return answers.recv()
+
+    def _sessions(self) -> set[int]:
+        address = self.properties["uri"].replace("+psycopg2", "")
+        with psycopg.connect(address) as connection:
+            found = connection.execute("SELECT pid FROM pg_stat_activity WHERE datname = current_database() AND pid <> pg_backend_pid()").fetchall()
+        return {pid for (pid,) in found}
 
 
 @pytest.fixture

@@ -90,6 +90,11 @@ class Busy:
         return RETENTION * self.slow
 
     @property
+    def promised(self) -> float:
+        """Seconds for which a reader may count on a snapshot. Retention begins when its successor is made, which readers see only when that is committed."""
+        return self.retention - 3.0 * self.slow
+
+    @property
     def policy(self) -> Policy:
         ages = {"retention": timedelta(seconds=self.retention) + SHIFT, "orphan_age": timedelta(seconds=ORPHAN_AGE * self.slow) + SHIFT}
         return replace(POLICY, **ages, small_files=6)
@@ -123,11 +128,11 @@ class Busy:
         while not self.stop.is_set():
             hold = self._present()
             self.holds.append(hold)
-            while hold.age < self.retention and not self.stop.wait(0.2):
+            while hold.age < self.promised and not self.stop.wait(0.2):
                 try:
                     found = content(hold.table, hold.snapshot) if engine == "pyiceberg" else self._by_trino(hold.snapshot)
                 except Exception:
-                    if hold.age < self.retention:
+                    if hold.age < self.promised:
                         raise
                     break
                 assert found == hold.content, f"snapshot {hold.snapshot} has changed"

@@ -43,7 +43,7 @@ class SmallDisk:
         """A command that sees the disk."""
         inside = ["nsenter", "--target", str(self.holder.pid), "--user", "--preserve-credentials", "--mount"]
         inside += ["sh", "-c", 'cd "$0" && exec "$@"', str(ROOT), *command]
-        return subprocess.run(inside, capture_output=True, text=True, check=False, timeout=120, env=dict(os.environ))
+        return subprocess.run(inside, capture_output=True, text=True, check=False, timeout=600, env=dict(os.environ))
 
     def python(self, *functions: str) -> list[Any]:
         """What functions of :mod:`tests.lake.maintenance.on_small_disk` answer, one after the other, in a process that sees the disk."""
