@@ -216,7 +216,7 @@ def test_an_export_leaves_an_archive(service: Service, http: httpx.Client) -> No
     assert answer.status_code == 200
     assert answer.json()["failed_uploads"] == {}
     task, url = (answer.json()[name][course] for name in ("upload_task_ids", "upload_urls"))
-    plain = httpx.Client(trust_env=False)
+    plain = httpx.Client(trust_env=False, timeout=60)
     address = url.replace("+", "%2B")
     assert service.states_until_end(http, course, task)[-1] == "Succeeded"
     archive = plain.get(address)
@@ -284,7 +284,7 @@ def test_the_program_serves_and_ends_on_a_signal(tmp_path: Path) -> None:
     with program(tmp_path / "log", "--courses", "12", "--export-seconds", "0.1") as service:
         service.deployment = "xpro"
         answer = service.token().json()
-        http = httpx.Client(headers={"Authorization": f"JWT {answer['access_token']}"}, trust_env=False)
+        http = httpx.Client(headers={"Authorization": f"JWT {answer['access_token']}"}, trust_env=False, timeout=60)
         page = http.get(f"{service.lms}/api/courses/v1/courses/", params=GET).json()
         assert page["pagination"]["count"] == 12
         assert page["results"][0]["org"] == "xPRO"

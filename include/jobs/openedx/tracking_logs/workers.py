@@ -76,6 +76,9 @@ class Workers:
         return self
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+        if kind is None:  # all answers are in
+            for process in tuple((self._pool._processes or {}).values()):
+                process.kill()  # one that died while it waited for work has the queue's lock: the others would wait for it for ever, and shutdown() for them
         self._pool.shutdown(wait=True, cancel_futures=True)
         gc.unfreeze()
 

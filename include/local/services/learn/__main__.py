@@ -14,7 +14,7 @@ from include.config.errors import ConfigError
 from include.config.services import webhook_keys
 from include.local.services.learn.api import Api
 from include.local.services.learn.store import Store
-from include.local.services.serving import serve
+from include.local.services.serving import KEEP_ALIVE, serve
 
 log = logging.getLogger("learn")
 EPILOG = "MIT_LEARN_WEBHOOK_KEYS gives the keys of a new state, as <id>=<secret>, two at most; a state that exists keeps its own."
@@ -33,7 +33,17 @@ def arguments(argv: Sequence[str] | None = None) -> argparse.Namespace:
 def configuration(api: Api, host: str, port: int) -> uvicorn.Config:
     """uvicorn without a clock and a name of its own."""
     return uvicorn.Config(
-        api, host=host, port=port, http="h11", ws="none", lifespan="off", log_config=None, timeout_graceful_shutdown=1, date_header=False, server_header=False
+        api,
+        host=host,
+        port=port,
+        http="h11",
+        ws="none",
+        lifespan="off",
+        log_config=None,
+        timeout_graceful_shutdown=1,
+        timeout_keep_alive=KEEP_ALIVE,
+        date_header=False,
+        server_header=False,
     )
 
 

@@ -117,7 +117,7 @@ def arguments(work: Work, course: str, /, **changes: Any) -> argparse.Namespace:
 def test_the_steps_as_jobs_that_know_nothing_of_each_other(work: Work, course: str) -> None:
     started = job.run(arguments(work, course, mode="start", landing="")).facts
     assert (started["phase"], started["ended"], started["archive"]) == ("running", False, "")
-    with httpx.Client(trust_env=False) as http:
+    with httpx.Client(trust_env=False, timeout=60) as http:
         form = {"grant_type": "client_credentials", "client_id": VARIABLES["OPENEDX_CLIENT_ID"], "client_secret": VARIABLES["OPENEDX_CLIENT_SECRET"]}
         token = http.post(f"{work.service.lms}/oauth2/access_token", data=form).json()["access_token"]
         assert "state" in http.get(started["poll_url"], headers={"Authorization": f"Bearer {token}"}).json(), "what a trigger asks"

@@ -245,13 +245,13 @@ def test_hanging_answers_do_not_hold_up_the_end_nor_the_next_sweep(sweeper: Swee
     service = sweeper.service
     monkeypatch.setattr(observe, "GRACE_SECONDS", 0.2)
     sweeper.sweep()
-    hanging = service.ids[:8]
+    hanging = sorted(service.ids)[:3]  # of its four requests at a time: the fourth observes the rest
     service.faults(*({"match": {"path": f"*/course_outline/{course}"}, "count": None, "delay": 90} for course in hanging))
     begin = time.monotonic()
-    facts = sweeper.sweep(**{"budget-seconds": 1.5, "concurrency": 4, "known": sweeper.pointer})
+    facts = sweeper.sweep(**{"budget-seconds": 5, "concurrency": 4, "known": sweeper.pointer})
     assert time.monotonic() - begin < 60
     assert facts["cut"] == "deadline"
-    assert 1 <= facts["counts"]["failed"] <= 8
+    assert 1 <= facts["counts"]["failed"] <= 3
     assert "no answer before the deadline" in " ".join(facts["failures"])
     service.clear()
     facts = sweeper.sweep(**{"max-requests": 30})

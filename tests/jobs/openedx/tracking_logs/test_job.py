@@ -5,8 +5,6 @@ from __future__ import annotations
 import gzip
 import json
 import random
-import threading
-import time
 from collections import Counter
 from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
@@ -15,6 +13,7 @@ import pytest
 
 from include.contract import JobResult, PermanentError, TransientError
 from include.jobs.openedx.tracking_logs import landing, normalise
+from include.jobs.openedx.tracking_logs.sources import Prefix, Source
 from include.local.data.openedx_logs import invented_roster, write_day
 
 from .conftest import DAY, ROUNDS, Deployment, asked, event
@@ -201,24 +200,22 @@ def test_too_many_broken_lines(deployment: Deployment) -> None:
     assert deployment.run("run:3", "--max-broken", "0.3").facts["quarantined"] == 11
 
 
-def test_a_file_that_grows_meanwhile_is_read_whole(deployment: Deployment) -> None:
+def test_a_file_that_grows_meanwhile_is_read_whole(deployment: Deployment, monkeypatch: pytest.MonkeyPatch) -> None:
     """R-9: the job waits until it has stopped."""
     path = deployment.put("2026-03-02-a.log", event(0))
+    pieces = iter([piece for number in range(1, 8) for piece in (event(number)[:20], event(number)[20:])])
+    listed = Prefix.list
 
-    def grow() -> None:
-        for number in range(1, 8):
-            time.sleep(0.03)
-            with path.open("ab") as stream:
-                stream.write(event(number)[:20])
-                stream.flush()
-                time.sleep(0.03)
-                stream.write(event(number)[20:])
+    def growing(prefix: Prefix, day: date) -> tuple[Source, ...]:
+        """It has grown by half a line whenever it is looked at."""
+        with path.open("ab") as stream:
+            stream.write(next(pieces, b""))
+        return listed(prefix, day)
 
-    writer = threading.Thread(target=grow)
-    writer.start()
-    result = deployment.run("run:1", "--settle", "3", "--patience", "120")
-    writer.join()
+    monkeypatch.setattr(Prefix, "list", growing)
+    result = deployment.run("run:1", "--settle", "0.1", "--patience", "120")
     assert result.facts["events"] == 8
+    assert next(pieces, None) is None
 
 
 def test_a_file_that_changes_while_it_is_read(deployment: Deployment, monkeypatch: pytest.MonkeyPatch) -> None:

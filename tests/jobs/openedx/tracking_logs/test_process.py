@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import gzip
 import os
 import random
@@ -16,6 +17,7 @@ import pytest
 from isal import igzip
 
 from include.contract import PERMANENT_EXIT, JobResult
+from include.jobs.openedx.tracking_logs.workers import Workers
 from include.local.data.openedx_awkward import large
 
 from .conftest import DAY, KILLS, MEGABYTES, Deployment, asked, event
@@ -43,9 +45,10 @@ def test_killed_at_any_moment_and_tried_again(deployment: Deployment, logs_varia
         time.sleep(dice.uniform(0.1, 1.1) * seconds)
         members = family(process.pid)
         victim = dice.choice(members) if kill % 3 == 2 and members else process
-        os.kill(victim.pid, signal.SIGKILL) if process.poll() is None else None
-        process.communicate()
-        psutil.wait_procs(members, timeout=10)
+        with contextlib.suppress(ProcessLookupError):  # one of its processes that has just ended
+            os.kill(victim.pid, signal.SIGKILL) if process.poll() is None else None
+        process.communicate(timeout=600)
+        psutil.wait_procs(members, timeout=120)
         assert [member for member in members if member.is_running() and member.status() != psutil.STATUS_ZOMBIE] == []
         again = watch(start(tmp_path / "again.json", deployment.flags(f"run:{kill}"), logs_variables))
         assert again.code == 0, again.log
@@ -54,6 +57,16 @@ def test_killed_at_any_moment_and_tried_again(deployment: Deployment, logs_varia
         assert [row["username"] for row in found if row["source_object"] == "2026-03-02-late.log.gz"] == [f"user_{9_000 + kill}"]
     keys = [snapshot.summary.additional_properties["run-key"] for snapshot in deployment.catalog.load_table(deployment.identifier).snapshots()]
     assert len(keys) == len(set(keys))
+
+
+def test_a_process_that_does_not_answer_holds_up_no_end() -> None:
+    """As one does that was killed with the lock of the queue."""
+    workers = Workers(2)
+    with workers:
+        frozen = list(workers._pool._processes)
+        for number in frozen:
+            os.kill(number, signal.SIGSTOP)
+    assert [number for number in frozen if psutil.pid_exists(number)] == []
 
 
 def write_lines(path: Path, megabytes: int) -> int:

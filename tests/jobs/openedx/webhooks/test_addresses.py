@@ -145,7 +145,7 @@ def test_the_address_that_was_checked_is_the_one_connected_to(monkeypatch: pytes
     monkeypatch.setattr(socket, "getaddrinfo", literal_only)
 
     async def post() -> None:
-        async with httpx.AsyncClient(transport=CheckedTransport(public_only=False, limits=httpx.Limits()), trust_env=False) as client:
+        async with httpx.AsyncClient(transport=CheckedTransport(public_only=False, limits=httpx.Limits()), trust_env=False, timeout=60) as client:
             with pytest.raises(httpx.TransportError):
                 await client.post(f"http://learn.example:{port}/x", content=b"body")
 
@@ -226,7 +226,7 @@ def test_a_certificate_is_still_the_name_s(tmp_path: Path, monkeypatch: pytest.M
     answers(monkeypatch, ("127.0.0.1",))
 
     async def get(port: int) -> str:
-        async with httpx.AsyncClient(transport=CheckedTransport(public_only=False, limits=httpx.Limits()), trust_env=False) as client:
+        async with httpx.AsyncClient(transport=CheckedTransport(public_only=False, limits=httpx.Limits()), trust_env=False, timeout=60) as client:
             return (await client.get(f"https://learn.example:{port}/")).text
 
     with tls_server(context) as (port, names):

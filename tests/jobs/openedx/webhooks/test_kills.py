@@ -42,9 +42,10 @@ def test_a_lane_is_free_as_soon_as_its_sender_is_dead(world: World, tmp_path: Pa
 def test_a_frozen_sender_holds_its_lane_and_its_late_outcome_undoes_nothing(world: World, tmp_path: Path) -> None:
     """The sender hangs; PostgreSQL drops it, as after ``idle_in_transaction_session_timeout``; another one delivers; then the first wakes up."""
     world.enqueue(event(1, 1), event(1, 2), event(2, 1))
-    world.learn.faults({"hang": 3.0})
+    world.learn.faults({"hang": 15.0})
     child = start_job(tmp_path, "webhook-deliver", *QUICK, "--at-once", "1", "--timeout", "20")
     while len(world.learn.applied()) == 0:
+        assert child.poll() is None
         time.sleep(0.02)
     child.send_signal(signal.SIGSTOP)
     facts = world.deliver("--seconds", "1")
