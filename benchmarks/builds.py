@@ -105,7 +105,7 @@ class Builds:
         return Built(found.seconds, found.cpu, found.trino_cpu, _results(newest), found.rows, tasks=found.tasks)
 
     def watcher(self) -> Built:
-        """Cosmos."""
+        """Cosmos. A run of its that fails is told, and is no failure of the benchmark."""
         return self._dag(PEER)
 
     def build_staging(self) -> None:
@@ -132,6 +132,8 @@ class Builds:
             done = sum(state == "success" for name, state in states.items() if name.endswith((".run", "_run")))
             total = sum(name.endswith((".run", "_run")) for name in states)
             return Built(run.seconds, cpu, trino, {}, {}, f"{done} of {total} models' tasks after {run.seconds:.0f} s", tasks)
+        if run.state != "success" and dag_id == PEER:
+            return Built(run.seconds, cpu, trino, {}, {}, f"{run.state}, tasks {tasks}", tasks)
         assert run.state == "success", f"{dag_id}: {run.state}, tasks {tasks}"
         return Built(run.seconds, cpu, trino, {}, self._rows(), tasks=tasks)
 

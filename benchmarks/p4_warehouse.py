@@ -44,7 +44,8 @@ def _project(name: str, measured: Callable[[Path, int], dict[str, list[Built]]],
             remove(folder)
     _assert_equal(found)
     series = {key: _series(builds) for key, builds in found.items()}
-    area = Case(series["area"], series["watcher"], series["plain"], GOAL, "" if many else name, (f"{name} project, a task per area", _cpu(series)))
+    notes = (f"{name} project, a task per area", _cpu(series), *([f"peer: {note}"] if (note := series["watcher"].note) else []))
+    area = Case(series["area"], series["watcher"], series["plain"], GOAL, "" if many else name, notes)
     model = Case(series["model"], series["watcher"], series["plain"], None, f"{name} model", ("a task per model",))
     return [area, model]
 
@@ -114,9 +115,11 @@ def _assert_equal(found: dict[str, list[Built]]) -> None:
 
 
 def _series(builds: list[Built]) -> Series:
-    unfinished = next((build.unfinished for build in builds if build.unfinished), "")
+    left = [build.unfinished for build in builds if build.unfinished]
+    counted = [build for build in builds if not build.unfinished] or builds
+    note = f"{len(left)} of {len(builds)} runs did not finish ({left[0]})" if left and counted is not builds else ""
     details = {"cpu_seconds": [build.cpu for build in builds], "trino_cpu_seconds": [build.trino_cpu for build in builds], "tasks": dict(builds[-1].tasks)}
-    return Series(tuple(build.seconds for build in builds), unfinished=unfinished, details=details)
+    return Series(tuple(build.seconds for build in counted), note, counted[0].unfinished, details)
 
 
 def _cpu(series: dict[str, Series]) -> str:
