@@ -54,7 +54,7 @@ def _synthetic(folder: Path, repeats: int) -> dict[str, list[Built]]:
 
     def prepare(code: Path) -> None:
         write_project(code / PROJECT)
-        prepared(code)
+        _prepare(code)
 
     with own_platform(folder, dag_files(), ("lake", "airflow"), prepare) as platform:
         return _contest(platform, repeats, rounds={"model": 1, "watcher": 1})
@@ -65,11 +65,11 @@ def _lane(folder: Path, repeats: int) -> dict[str, list[Built]]:
     command = [sys.executable, "-m", "include.local", "--state", str(folder / "state"), "demo", "--scale", str(SCALE)]
     done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
     assert done.returncode == 0, f"demo failed:\n{done.stdout[-3000:]}{done.stderr[-2000:]}"
-    with own_platform(folder, dag_files(), ("lake", "airflow"), prepared) as platform:
+    with own_platform(folder, dag_files(), ("lake", "airflow"), _prepare) as platform:
         return _contest(platform, repeats, rounds={"model": repeats, "watcher": repeats})
 
 
-def prepared(code: Path) -> None:
+def _prepare(code: Path) -> None:
     """The parse state, and DAG files that are parsed once: the contestants' own would be parsed again, for seconds, in the midst of each other's runs."""
     parse(code)
     settings = code / "airflow.cfg"

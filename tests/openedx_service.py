@@ -25,7 +25,7 @@ from include.local.data.openedx_runs import CourseRun, invented_runs
 from include.local.services.openedx.app import OpenEdx
 from include.local.services.openedx.exports import ExportPlan
 from include.local.services.openedx.store import Deployment
-from include.local.services.serving import KEEP_ALIVE
+from include.local.services.serving import configuration
 from tests.ports import free_port
 
 CLIENT = ("client", "a secret")
@@ -141,10 +141,7 @@ def running(count: int = 30, *, latency: float = 0.0, token_seconds: int = 900, 
         deployment.exports.plan = ExportPlan(seconds=0.02)
     openedx = OpenEdx(deployments, CLIENT, token_seconds=token_seconds, latency=latency, links=links)
     port = free_port()
-    config = uvicorn.Config(
-        openedx.application, port=port, ws="none", lifespan="off", log_config=None, timeout_graceful_shutdown=1, timeout_keep_alive=KEEP_ALIVE
-    )
-    server = uvicorn.Server(config)
+    server = uvicorn.Server(configuration(openedx.application, port))
     thread = threading.Thread(target=server.run, daemon=True)
     thread.start()
     deadline = time.monotonic() + 300

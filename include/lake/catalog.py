@@ -116,7 +116,7 @@ def create_schema(catalog: Catalog, schema: str, properties: dict[str, str]) -> 
     except NamespaceAlreadyExistsError:
         return
     except IntegrityError:  # pyiceberg looks whether a jdbc catalog has it, and then inserts
-        if (schema,) not in catalog.list_namespaces():
+        if schema not in schemas_of(catalog):
             raise
 
 

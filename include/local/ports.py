@@ -31,18 +31,19 @@ def is_free(port: int) -> bool:
 
 @cache
 def _table() -> IO[bytes]:
-    """A file whose bytes stand for ports, shared by the platforms of a user. Open as long as the process lives: the system forgets a process's locks on a
+    """A file whose bytes stand for ports, for all platforms of a user. Open as long as the process lives: the system forgets a process's locks on a
     file as soon as it closes it anywhere."""
     return (Path(tempfile.gettempdir()) / f"ol-ports-{os.geteuid()}").open("ab")
 
 
-def _reserve(port: int) -> bool:
-    """Takes a port for this process, which may take it again; false for one that another process has taken."""
+def _take(port: int) -> bool:
+    """Whether a port is free; then it is this process's, which may take it again. Another process's is not free, even if nobody listens there yet."""
+    table = _table()
     try:
-        fcntl.lockf(_table(), fcntl.LOCK_EX | fcntl.LOCK_NB, 1, port)
-    except OSError:
+        fcntl.lockf(table, fcntl.LOCK_EX | fcntl.LOCK_NB, 1, port)
+    except (BlockingIOError, PermissionError):  # the two words that systems have for a lock of somebody else
         return False
-    return True
+    return is_free(port)
 
 
 class Ports:
@@ -62,7 +63,7 @@ class Ports:
         """A port for a service that is about to start: the one it had, if that is free, else a new one. It is this process's until it ends: a service may
         listen only half a minute later, and no other platform is to draw the port meanwhile."""
         ports = self._read()
-        if name not in ports or not _reserve(ports[name]) or not is_free(ports[name]):
+        if name not in ports or not _take(ports[name]):
             ports[name] = self._new(set(ports.values()))
             write_private(self._path, json.dumps(ports, indent=1, sort_keys=True))
         return ports[name]
@@ -78,6 +79,6 @@ class Ports:
     def _new(taken: set[int]) -> int:
         # at random, so that two platforms that start at the same moment do not try the same port
         for port in random.sample(range(FIRST, LAST), 200):
-            if port not in taken and _reserve(port) and is_free(port):
+            if port not in taken and _take(port):
                 return port
         raise OSError(f"no free port found on 127.0.0.1 between {FIRST} and {LAST}")

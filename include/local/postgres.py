@@ -142,8 +142,8 @@ class Postgres:
         if (self._data / "PG_VERSION").exists():
             return
         self._remove_abandoned()
-        for left in self._data.parent.glob(f"{self._data.name}.unfinished-*"):
-            shutil.rmtree(left, ignore_errors=True)  # what its initdb started may write for a moment more: hence a name of its own for each attempt
+        for left in self._data.parent.glob(f"{self._data.name}.unfinished-*"):  # what its initdb started may write for a moment more: hence a new name
+            shutil.rmtree(left, ignore_errors=True) if left.is_dir() else left.unlink()
         fresh = self._data.with_name(f"{self._data.name}.unfinished-{secrets.token_hex(4)}")
         shutil.rmtree(self._data, ignore_errors=True)
         fresh.mkdir(mode=0o700, parents=True)
@@ -157,7 +157,7 @@ class Postgres:
             login = ("-U", USER, f"--pwfile={password}", "-A", "scram-sha-256", "-c", "scram_iterations=1")
             self._run(binaries / "initdb", "-D", str(fresh), *login, "-E", "UTF8", "--locale=C", "-N")
         finally:
-            password.unlink(missing_ok=True)
+            password.unlink()
         with replacing(fresh / BELONGS_TO) as marker:  # half a path is nobody's: it would be deleted as abandoned
             marker.write_text(str(self._paths.state), encoding="utf-8")
         fresh.replace(self._data)

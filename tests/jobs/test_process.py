@@ -18,6 +18,7 @@ from airflow.sdk.exceptions import AirflowFailException
 
 from include.config.files import ROOT
 from include.contract import JobResult
+from include.local.programs import identity_of
 from include.pods import process
 from include.pods.job import JobSpec
 from include.pods.outcome import JobError
@@ -50,10 +51,7 @@ def job(log: logging.Logger, *arguments: str) -> ProcessJob:
 
 def alive(pid: int) -> bool:
     """Whether a process runs; one that ended but was not waited for by its new parent does not."""
-    try:
-        return Path(f"/proc/{pid}/stat").read_text(encoding="utf-8").rpartition(")")[2].split()[0] != "Z"
-    except (FileNotFoundError, ProcessLookupError):  # gone before the file was opened, or between that and the reading
-        return False
+    return bool(identity_of(pid))
 
 
 def until(condition: Callable[[], bool], what: str) -> None:

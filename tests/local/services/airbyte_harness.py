@@ -32,7 +32,7 @@ from include.local.services.airbyte.connections import Connection
 from include.local.services.airbyte.destination import METADATA_COLUMNS, Destination
 from include.local.services.airbyte.store import ACTIVE, Store
 from include.local.services.airbyte.worker import Worker
-from include.local.services.serving import KEEP_ALIVE
+from include.local.services.serving import configuration
 from include.local.services.tokens import Tokens
 from tests.ports import free_port
 
@@ -164,10 +164,7 @@ class Service:
         port = free_port()
         tokens = Tokens(*CLIENT, seconds=TOKEN_SECONDS)
         application = Api(store, worker, connections, tokens, f"http://localhost:{port}").application()
-        config = uvicorn.Config(
-            application, port=port, http="h11", ws="none", lifespan="off", log_config=None, timeout_graceful_shutdown=1, timeout_keep_alive=KEEP_ALIVE
-        )
-        server = uvicorn.Server(config)
+        server = uvicorn.Server(configuration(application, port, http="h11"))
         thread = threading.Thread(target=server.run, daemon=True)
         thread.start()
         wait_until(lambda: server.started, what="server")

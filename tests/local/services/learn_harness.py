@@ -21,7 +21,7 @@ import httpx
 import uvicorn
 
 from include.config.files import ROOT
-from include.local.services.learn.__main__ import configuration
+from include.local.services.learn.__main__ import plain
 from include.local.services.learn.api import Api
 from include.local.services.learn.store import Applied, Receipt, Store
 from include.local.services.learn.verify import Mode
@@ -108,7 +108,7 @@ def running_learn(state: Path) -> Iterator[Learn]:
     """The service in this process."""
     store = Store(state, secrets_of("old"), "strict")
     port = free_port()
-    server = uvicorn.Server(configuration(Api(store), "127.0.0.1", port))
+    server = uvicorn.Server(plain(Api(store), port))
     thread = threading.Thread(target=server.run, daemon=True)
     thread.start()
     wait_until(lambda: server.started, what="server")

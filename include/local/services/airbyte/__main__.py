@@ -10,7 +10,6 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import psycopg
-import uvicorn
 
 from include.config.environments import current_environment
 from include.config.errors import ConfigError
@@ -21,7 +20,7 @@ from include.local.services.airbyte.connections import connections_of
 from include.local.services.airbyte.destination import Destination
 from include.local.services.airbyte.store import StateTakenError, Store
 from include.local.services.airbyte.worker import Worker
-from include.local.services.serving import serve
+from include.local.services.serving import configuration, serve
 from include.local.services.tokens import Tokens
 
 log = logging.getLogger("airbyte")
@@ -63,10 +62,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     tokens = Tokens(application.client_id, application.client_secret.get_secret_value(), options.token_seconds)
     api = Api(store, worker, connections, tokens, options.public_url or f"http://localhost:{options.port}")
     worker.start()
-    config = uvicorn.Config(
-        api.application(), host=options.host, port=options.port, http="h11", ws="none", lifespan="off", log_config=None, timeout_graceful_shutdown=1
-    )
-    started = serve(config)
+    started = serve(configuration(api.application(), options.port, options.host, http="h11"))
     worker.stop(seconds=0.7)
     log.info("event=stopped")
     logging.shutdown()

@@ -7,12 +7,10 @@ import logging
 import sys
 from collections.abc import Sequence
 
-import uvicorn
-
 from include.config.errors import ConfigError
 from include.config.services import github_token
 from include.local.services.github.api import GitHub
-from include.local.services.serving import serve
+from include.local.services.serving import configuration, serve
 
 log = logging.getLogger("github")
 
@@ -36,10 +34,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     except ConfigError as error:
         log.error("event=cannot-start error=%r", str(error))
         return 1
-    config = uvicorn.Config(
-        api.application(), host=options.host, port=options.port, http="h11", ws="none", lifespan="off", log_config=None, timeout_graceful_shutdown=1
-    )
-    started = serve(config)
+    started = serve(configuration(api.application(), options.port, options.host, http="h11"))
     log.info("event=stopped")
     return 0 if started else 1
 

@@ -14,7 +14,7 @@ from include.config.errors import ConfigError
 from include.config.services import webhook_keys
 from include.local.services.learn.api import Api
 from include.local.services.learn.store import Store
-from include.local.services.serving import KEEP_ALIVE, serve
+from include.local.services.serving import configuration, serve
 
 log = logging.getLogger("learn")
 EPILOG = "MIT_LEARN_WEBHOOK_KEYS gives the keys of a new state, as <id>=<secret>, two at most; a state that exists keeps its own."
@@ -30,21 +30,9 @@ def arguments(argv: Sequence[str] | None = None) -> argparse.Namespace:
     return parser.parse_args(argv)
 
 
-def configuration(api: Api, host: str, port: int) -> uvicorn.Config:
+def plain(api: Api, port: int, host: str = "127.0.0.1") -> uvicorn.Config:
     """uvicorn without a clock and a name of its own."""
-    return uvicorn.Config(
-        api,
-        host=host,
-        port=port,
-        http="h11",
-        ws="none",
-        lifespan="off",
-        log_config=None,
-        timeout_graceful_shutdown=1,
-        timeout_keep_alive=KEEP_ALIVE,
-        date_header=False,
-        server_header=False,
-    )
+    return configuration(api, port, host, http="h11", date_header=False, server_header=False)
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -58,7 +46,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         log.error("event=cannot-start error=%r", str(error))
         return 1
     store = Store(options.state, keys, options.mode)
-    started = serve(configuration(Api(store), options.host, options.port))
+    started = serve(plain(Api(store), options.port, options.host))
     store.close()
     log.info("event=stopped")
     return 0 if started else 1

@@ -9,7 +9,6 @@ from collections.abc import Sequence
 from functools import partial
 
 import psycopg
-import uvicorn
 
 from include.config.errors import ConfigError
 from include.config.services import openedx_application
@@ -18,7 +17,7 @@ from include.local.services.openedx.app import OpenEdx
 from include.local.services.openedx.content import SMALL, generated
 from include.local.services.openedx.exports import ExportPlan
 from include.local.services.openedx.store import Deployment
-from include.local.services.serving import serve
+from include.local.services.serving import configuration, serve
 
 log = logging.getLogger("openedx")
 EPILOG = "OPENEDX_CLIENT_ID and OPENEDX_CLIENT_SECRET give the credentials to accept, PGPASSWORD the password of a DSN without one."
@@ -68,10 +67,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     except (ConfigError, psycopg.Error) as error:
         log.error("event=cannot-start error=%r", str(error).strip())
         return 1
-    config = uvicorn.Config(
-        service.application, host=options.host, port=options.port, ws="none", lifespan="off", log_config=None, access_log=False, timeout_graceful_shutdown=1
-    )
-    started = serve(config)
+    started = serve(configuration(service.application, options.port, options.host, access_log=False))
     log.info("event=stopped")
     return 0 if started else 1
 
