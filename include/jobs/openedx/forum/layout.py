@@ -22,6 +22,7 @@ from pydantic import AwareDatetime, BaseModel, ConfigDict, ValidationError
 
 from include.contract import PermanentError, TransientError
 from include.jobs.openedx.forum.frames import CutFileError
+from include.jobs.openedx.prefixes import objects_below
 
 RECORD = "dump.json"
 DATA, METADATA = ".bson", ".metadata.json"
@@ -98,8 +99,8 @@ def filesystem_of(url: str) -> tuple[Any, str]:
 def find_dump(url: str, database: str = "", taken_at: datetime | None = None) -> Dump:
     """The dump at a prefix. ``database`` may be left out when there is one. Raises ``PermanentError`` that says what is missing or unclear."""
     filesystem, prefix = filesystem_of(url)
-    filesystem.invalidate_cache()
-    paths = [path for path in filesystem.find(prefix, maxdepth=2) if path.startswith(prefix + "/") and path.count("/", len(prefix) + 1) == 1]
+    below = objects_below(url, filesystem, prefix)
+    paths = [path for path in below if path.startswith(prefix + "/") and path.count("/", len(prefix) + 1) == 1]
     name = _database(url, paths, prefix, database)
     folder = f"{prefix}/{name}/"
     files = {path[len(folder) :]: path for path in paths if path.startswith(folder)}

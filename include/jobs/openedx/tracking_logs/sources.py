@@ -19,6 +19,7 @@ from fsspec import AbstractFileSystem
 from fsspec.core import url_to_fs
 
 from include.contract import TransientError
+from include.jobs.openedx.prefixes import objects_below
 
 log = logging.getLogger(__name__)
 _DAY = re.compile(r"(?<!\d)(20\d\d)(-?)(0[1-9]|1[0-2])\2(0[1-9]|[12]\d|3[01])(?!\d)", re.ASCII)
@@ -55,10 +56,9 @@ class Prefix:
         return fs, str(path).rstrip("/")
 
     def list(self, day: date) -> tuple[Source, ...]:
-        """The day's objects as they are now, sorted by name."""
+        """The day's objects as they are now, sorted by name. Raises ``PermanentError`` for a bucket that is not there or may not be listed."""
         fs, root = self.open()
-        fs.invalidate_cache()
-        found = fs.find(root, detail=True)
+        found = objects_below(self.url, fs, root)
         names = ((path[len(root) :].lstrip("/"), path, info) for path, info in found.items() if not path.endswith("/"))
         return tuple(sorted(_source(name, path, info) for name, path, info in names if day_of(name) == day))
 

@@ -349,6 +349,8 @@ def test_a_dump_on_s3(tmp_path: Path, forum_lake: Catalog) -> None:
     bucket.put_object(Bucket="forum", Key="20260303/forum/from_s3.metadata.json", Body=b"{}")
     with pytest.raises(PermanentError, match=rf"forum/20260303/forum/from_s3\.bson: byte {len(thread(1))}: found the end of the file"):
         forum_load("s3://forum/20260303", "s3://forum/landing", "three")
+    with pytest.raises(PermanentError, match="s3://nowhere/dump: cannot be listed: The specified bucket does not exist; allowed: a prefix of a bucket"):
+        forum_load("s3://nowhere/dump", "s3://forum/landing", "four")
 
 
 def test_many_chunks_and_files_are_as_one(tmp_path: Path) -> None:
