@@ -11,11 +11,11 @@ import json
 import re
 import secrets
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 from urllib.parse import urlsplit
 
 import pytest
@@ -32,6 +32,7 @@ from tests.kubernetes.node import Node
 from tests.kubernetes.release import COMPONENTS, RELEASE, Release
 from tests.kubernetes.services import SERVICES_NAMESPACE, namespace, postgres, secret
 
+T = TypeVar("T")
 DAGS = Path(__file__).parent / "dags"
 TEST_ROOT = "/opt/tests"
 LOCATION = "tests"  # a code location of its own, as a platform's next one would be: bundle, identity of its workers, secrets
@@ -200,6 +201,17 @@ class AirflowCluster:
         """The run's state."""
         return str(self.api.call("GET", f"/dags/{dag_id}/dagRuns/{run_id}")["state"])
 
+    def patiently(self, ask: Callable[[], T], seconds: float = 120.0) -> T:
+        """What the API answers, when an outage of Airflow is waited through."""
+        deadline = time.monotonic() + seconds
+        while True:
+            try:
+                return ask()
+            except AirflowApiError:
+                if time.monotonic() > deadline:
+                    raise
+                time.sleep(0.5)
+
     def finished(self, dag_id: str, run_id: str, seconds: float = 300.0) -> list[Task]:
         """The run's tasks once it has ended; outages of Airflow on the way are waited through."""
         deadline = time.monotonic() + seconds
@@ -238,9 +250,9 @@ class AirflowCluster:
         """The pods of ``scheduler``, ``api-server``, ``dag-processor``, ``triggerer``, ``pgbouncer`` or ``worker`` that are not being deleted."""
         return [pod for pod in self.cluster.pods(f"component={component}", RELEASE_NAMESPACE) if pod.metadata.deletion_timestamp is None]
 
-    def kill(self, component: str, node: Node, signal: str = "KILL") -> list[str]:
+    def kill(self, component: str, node: Node, signal: str = "KILL", at_most: int | None = None) -> list[str]:
         """Ends the first process of a component's containers on the node, as a crash does; the names of the pods, which stay."""
-        pods = self.pods(component)
+        pods = self.pods(component)[:at_most]
         for pod in pods:
             node.kill(pod, "base" if component == "worker" else component, signal)
         return [pod.metadata.name for pod in pods]
@@ -250,9 +262,9 @@ class AirflowCluster:
         for pod in self.cluster.pods("app=postgres", SERVICES_NAMESPACE):
             node.kill(pod, "postgres")
 
-    def delete(self, component: str) -> list[str]:
+    def delete(self, component: str, at_most: int | None = None) -> list[str]:
         """Takes a component's pods away as a lost node would, without time to end; the names of the pods."""
-        pods = self.pods(component)
+        pods = self.pods(component)[:at_most]
         for pod in pods:
             self.cluster.core.delete_namespaced_pod(pod.metadata.name, RELEASE_NAMESPACE, grace_period_seconds=0)
         return [pod.metadata.name for pod in pods]

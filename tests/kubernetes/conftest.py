@@ -26,7 +26,7 @@ TOLD = pytest.StashKey[list[str]]()
 
 def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption("--kill-rounds", type=int, default=1, help="runs under kills of every component (five: the whole promise)")
-    parser.addoption("--queued-runs", type=int, default=60, help="runs that wait for a limit of twenty (300: the whole promise)")
+    parser.addoption("--queued-runs", type=int, default=40, help="runs that wait for a limit of twenty (300: the whole promise)")
 
 
 def pytest_configure(config: pytest.Config) -> None:

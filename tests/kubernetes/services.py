@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import json
 from typing import Any
 
+SECRETS_ROOT = "ol-secrets"
 SERVICES_NAMESPACE = "ol-services"
 RESTRICTED = {"pod-security.kubernetes.io/enforce": "restricted"}
 
@@ -16,6 +18,14 @@ def namespace(name: str) -> dict[str, Any]:
 def secret(name: str, space: str, values: dict[str, str]) -> dict[str, Any]:
     """A secret of texts."""
     return {"apiVersion": "v1", "kind": "Secret", "metadata": {"name": name, "namespace": space}, "stringData": values}
+
+
+def connection_secret(location: str, conn_id: str, password: str) -> dict[str, Any]:
+    """An Airflow connection of a code location, as the secrets backend wants it."""
+    value = json.dumps({"conn_type": "http", "host": "h", "password": password})
+    found = secret(f"connection-{conn_id.replace('_', '-')}", f"{SECRETS_ROOT}-{location}", {"value": value})
+    found["metadata"]["labels"] = {"airflow.apache.org/connection-id": conn_id}
+    return found
 
 
 def postgres(image: str, password: str) -> list[dict[str, Any]]:

@@ -23,7 +23,6 @@ from tests.kubernetes.watching import Seen, watched
 FEW, MANY = 8, TASKS_AT_ONCE  # of dags/crowd.py
 RUNS_AT_ONCE = 20
 CONNECTIONS = 25  # postgres.maxConnections of helm/platform/values.yaml
-SECONDS = {FEW: 10, MANY: 75}  # that a task works; long enough for the last to start beside the first
 ROOM = 40  # pods; more than the limit of runs
 pytestmark = [pytest.mark.kubernetes, pytest.mark.timeout(2400)]
 
@@ -64,8 +63,14 @@ def connections(airflow_cluster: AirflowCluster, told: list[str]) -> dict[int, t
     """What was seen under few and under many tasks at once."""
     found = {}
     for count in (FEW, MANY):
-        with sampled(airflow_cluster.database, f"beside_{count}") as seen:
-            _, tasks = airflow_cluster.run(f"beside_{count}", {"seconds": SECONDS[count]}, 600)
+        dag_id = f"beside_{count}"
+        with sampled(airflow_cluster.database, dag_id) as seen:
+            run_id = airflow_cluster.start(dag_id)
+            airflow_cluster.cluster.wait_for(f"not {count} tasks at once", lambda seen=seen, count=count: seen.tasks == count, 400)
+            time.sleep(5)  # in which all of them ask for something
+            path = f"/dags/{dag_id}/dagRuns/{run_id}/taskInstances/task_0/xcomEntries"
+            airflow_cluster.api.call("POST", path, json={"key": "all_begun", "value": True})
+            tasks = airflow_cluster.finished(dag_id, run_id, 300)
         found[count] = (seen, tasks)
         told.append(f"{count} tasks: at most {seen.tasks} at once, {seen.connections} connections to PostgreSQL")
     return found

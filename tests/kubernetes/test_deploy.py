@@ -71,7 +71,7 @@ def test_a_run_lives_through_an_upgrade_of_airflow_and_the_way_back(airflow_clus
     dag_id, cluster = "row__KubernetesExecutor", airflow_cluster.cluster
     before = {pod.metadata.uid for component in ("scheduler", "api-server") for pod in airflow_cluster.pods(component)}
     with watched(cluster.new_core, NAMESPACE, f"dag_id={dag_id}") as seen:
-        run_id = airflow_cluster.start(dag_id, {"seconds": 120, "table": ".".join(rows.name())})
+        run_id = airflow_cluster.start(dag_id, {"seconds": 90, "table": ".".join(rows.name())})
         cluster.wait_for("no job runs", lambda: any(pod.status.phase == "Running" for pod in list(seen.pods.values())), 240)
         with airflow_cluster.deployed_with({"config": {"core": {"max_map_length": 1000}}}, tmp_path):
             after = {pod.metadata.uid for component in ("scheduler", "api-server") for pod in airflow_cluster.pods(component)}

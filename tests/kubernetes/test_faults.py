@@ -21,8 +21,8 @@ from tests.kubernetes.cluster import room_for
 from tests.kubernetes.node import Node
 from tests.kubernetes.watching import Seen, watched
 
-SECONDS = 45  # that a job works before it writes: it is killed, or what waits for it is, in the first of them
-ROOM = 5  # pods of jobs at a time, fewer than the tasks that Airflow runs at a time
+SECONDS = 30  # that a job works before it writes: it is killed, or what waits for it is, in the first of them
+ROOM = 8  # pods of jobs at a time, fewer than the tasks that Airflow runs at a time
 DAGS = {"scheduler": "row__LocalExecutor", "worker": "row__KubernetesExecutor", "job": "row__KubernetesExecutor"}
 """What is killed → the DAG whose run it is killed under."""
 PODS = {"scheduler": 1, "worker": 1, "job": 2}

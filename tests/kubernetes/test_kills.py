@@ -1,7 +1,8 @@
 """Every component that a platform may lose is killed in turn under a run of sixty jobs, each of which adds a row to the lake.
 
 The run succeeds, no row is lost or doubled, and only those tasks run again whose own process died. How long it takes until what was killed works again
-is told at the end of the session (``recovery after a kill``), not judged: it is the machine's as much as ours.
+is told at the end of the session (``recovery after a kill``), not judged: it is the machine's as much as ours. A scheduler works again when the tasks
+that ran beside it do, which is also when the next kill comes.
 """
 
 from __future__ import annotations
@@ -16,6 +17,7 @@ from datetime import datetime, timedelta
 from typing import Any
 
 import pytest
+from kubernetes.client.exceptions import ApiException
 from pyiceberg.table import Table
 
 from include.local.airflow_api import AirflowApiError, Task
@@ -31,8 +33,10 @@ HEALTH = {"scheduler": "scheduler", "dag-processor": "dag_processor", "triggerer
 """What is killed → the component whose next heartbeat shows that it works again."""
 KINDS = (*HEALTH, "api-server", "kubelet", "job")
 BESIDE_SCHEDULER = ("beside_", "deferred_")  # tasks of LocalExecutor: they die with the scheduler
+GOES_ON = ("running", "deferred", "success")
 ROUNDED = timedelta(seconds=1)  # the kubelet tells whole seconds
 BOUND = 240.0
+TWO_API_SERVERS = {"apiServer": {"replicas": 2}}  # one of them is killed: nowhere but on a laptop is there one alone
 pytestmark = [pytest.mark.kubernetes, pytest.mark.timeout(3600)]
 
 
@@ -43,6 +47,14 @@ class Attempt:
     task_id: str
     begun: datetime
     ended: datetime
+
+
+@dataclass(frozen=True)
+class Try:
+    """One try of a task as Airflow counts it: lost and started again, a task has another id."""
+
+    id: str
+    state: str
 
 
 @dataclass
@@ -73,33 +85,48 @@ class Killer:
         cluster, found = self._airflow.cluster, self._found
         self._airflow.wait_until_ready(BOUND)  # what the kill before took with it
         pod = cluster.wait_for(f"no job works for the kill of {what}", self._working_job, BOUND)
-        if self._airflow.state(DAG_ID, found.run_id) == "running":
+        # the kill before may have been that of the API server which is asked
+        if self._airflow.patiently(lambda: self._airflow.state(DAG_ID, found.run_id)) == "running":
             found.while_running.append(what)
+        left = self._airflow.patiently(self._beside_scheduler)
         if what == "job":
-            self._node.kill(pod, "base")
+            pod = cluster.wait_for("no job works that can be killed", self._killed_job, BOUND)
             found.lost.add(pod.metadata.labels["task_id"])
         elif what == "kubelet":
             self._node.kill_program("kubelet")
         elif what == "postgres":
             self._airflow.kill_postgres(self._node)
         elif self._whole_pods:
-            self._airflow.delete(what)
+            self._airflow.delete(what, 1)
         else:
-            self._airflow.kill(what, self._node)
+            self._airflow.kill(what, self._node, at_most=1)
         begun = time.monotonic()
-        works = self._sign_of_life(what, pod)
+        works = self._sign_of_life(what, pod, left)
         cluster.wait_for(f"{what} does not work again", works, BOUND)
         found.recovery[what] = time.monotonic() - begun
 
     def _working_job(self) -> Any:
+        """The pod of the job that began last, and so has most of its work before it."""
+        begun = []
         for pod in self._airflow.cluster.pods(f"dag_id={DAG_ID}"):
             states = [status.state for status in pod.status.container_statuses or () if status.name == "base"]
             if pod.metadata.deletion_timestamp is None and states and states[0].running:
-                return pod
-        return None
+                begun.append((states[0].running.started_at, pod.metadata.name, pod))
+        return max(begun)[2] if begun else None
 
-    def _sign_of_life(self, what: str, killed: Any) -> Callable[[], bool]:
-        """Whether it has done something since it was killed."""
+    def _killed_job(self) -> Any:
+        """The pod of a job that was killed at its work; none when it was gone before."""
+        try:
+            if pod := self._working_job():
+                self._node.kill(pod, "base")
+        except ApiException as error:
+            if error.status != 404:
+                raise
+            return None
+        return pod
+
+    def _sign_of_life(self, what: str, killed: Any, left: dict[str, Try]) -> Callable[[], bool]:
+        """Whether it has done something since it was killed; if the scheduler went with it, whether the tasks beside it (``left``) are taken up as well."""
         if what == "job":
             task = killed.metadata.labels["task_id"]
             return lambda: any(pod.metadata.uid != killed.metadata.uid and pod.status.phase == "Running" for pod in self._pods_of(task))
@@ -108,9 +135,35 @@ class Killer:
             return lambda: any(uid not in known and pod.status.phase == "Running" for uid, pod in list(self._seen.pods.items()))
         if what == "api-server":
             return lambda: self._health() is not None
-        component = HEALTH[what]
-        last = self._heartbeat(component)
-        return lambda: self._heartbeat(component) not in (None, last)
+        component, last, scheduler = HEALTH[what], self._heartbeat(HEALTH[what]), self._container()
+
+        def works() -> bool:
+            if self._heartbeat(component) in (None, last):
+                return False
+            return self._container() == scheduler or self._taken_up(left)
+
+        return works
+
+    def _tries(self) -> dict[str, Try]:
+        """All tasks of the run that were ever started."""
+        found = self._airflow.api.call("GET", f"/dags/{DAG_ID}/dagRuns/{self._found.run_id}/taskInstances", limit=JOBS)["task_instances"]
+        return {task["task_id"]: Try(task["id"], task["state"] or "none") for task in found}
+
+    def _beside_scheduler(self) -> dict[str, Try]:
+        """The tasks that run in the scheduler's container."""
+        return {task: one for task, one in self._tries().items() if one.state == "running" and task.startswith(BESIDE_SCHEDULER)}
+
+    def _taken_up(self, left: dict[str, Try]) -> bool:
+        """Whether all of these are over, or run once more."""
+        try:
+            now = self._tries()
+        except AirflowApiError:
+            return False
+        return all(now[task] != before and now[task].state in GOES_ON for task, before in left.items())
+
+    def _container(self) -> list[str]:
+        """The scheduler's containers: another one each time that it starts."""
+        return [status.container_id for pod in self._airflow.pods("scheduler") for status in pod.status.container_statuses or ()]
 
     def _pods_of(self, task: str) -> list[Any]:
         return [pod for pod in list(self._seen.pods.values()) if pod.metadata.labels["task_id"] == task]
@@ -127,29 +180,35 @@ class Killer:
 
 
 @pytest.fixture(scope="module")
-def rounds(airflow_cluster: AirflowCluster, rows: Table, cluster_node: Node, request: pytest.FixtureRequest, told: list[str]) -> list[Round]:
+def rounds(
+    airflow_cluster: AirflowCluster, rows: Table, cluster_node: Node, pytestconfig: pytest.Config, tmp_path_factory: pytest.TempPathFactory, told: list[str]
+) -> list[Round]:
     """As many runs as are asked for, every one under all kills in an order of its own; containers in the first, whole pods in every second."""
-    found = []
-    for number in range(request.config.getoption("--kill-rounds")):
-        kinds = list(KINDS)
-        random.Random(number).shuffle(kinds)
-        one = Round(airflow_cluster.start(DAG_ID, {"table": ".".join(rows.name())}))
-        core = airflow_cluster.cluster.new_core
-        with watched(core, NAMESPACE, f"dag_id={DAG_ID}") as seen, watched(core, RELEASE_NAMESPACE, "component=scheduler") as schedulers:
-            killer = Killer(airflow_cluster, cluster_node, one, seen, whole_pods=number % 2 == 1)
-            for what in kinds:
-                killer.kill(what)
-            one.tasks = airflow_cluster.finished(DAG_ID, one.run_id, 1200)
-        one.pods = [pod for pod in seen.pods.values() if pod.spec.containers[0].args and one.run_id in " ".join(pod.spec.containers[0].args)]
-        one.lost |= {pod.metadata.labels["task_id"] for pod in one.pods if was_disrupted(pod)}
-        one.scheduler_ends = schedulers.ends.get("scheduler", set())
-        one.failed = failed_beside_scheduler(airflow_cluster, one)
-        found.append(one)
-        airflow_cluster.wait_until_ready()
+    with airflow_cluster.deployed_with(TWO_API_SERVERS, tmp_path_factory.mktemp("two")):
+        found = [under_kills(number, airflow_cluster, rows, cluster_node) for number in range(pytestconfig.getoption("--kill-rounds"))]
     for what in KINDS:
         seconds = [one.recovery[what] for one in found]
         told.append(f"recovery after a kill of {what}: {statistics.median(seconds):.1f} s (largest of {len(seconds)}: {max(seconds):.1f} s)")
     return found
+
+
+def under_kills(number: int, airflow: AirflowCluster, rows: Table, node: Node) -> Round:
+    """One run of the sixty jobs, from its start to its end."""
+    kinds = list(KINDS)
+    random.Random(number).shuffle(kinds)
+    one = Round(airflow.start(DAG_ID, {"table": ".".join(rows.name())}))
+    core = airflow.cluster.new_core
+    with watched(core, NAMESPACE, f"dag_id={DAG_ID}") as seen, watched(core, RELEASE_NAMESPACE, "component=scheduler") as schedulers:
+        killer = Killer(airflow, node, one, seen, whole_pods=number % 2 == 1)
+        for what in kinds:
+            killer.kill(what)
+        one.tasks = airflow.finished(DAG_ID, one.run_id, 1200)
+    one.pods = [pod for pod in seen.pods.values() if pod.spec.containers[0].args and one.run_id in " ".join(pod.spec.containers[0].args)]
+    one.lost |= {pod.metadata.labels["task_id"] for pod in one.pods if was_disrupted(pod)}
+    one.scheduler_ends = schedulers.ends.get("scheduler", set())
+    one.failed = failed_beside_scheduler(airflow, one)
+    airflow.wait_until_ready()
+    return one
 
 
 def was_disrupted(pod: Any) -> bool:

@@ -1,9 +1,7 @@
-"""Secrets on a real API server: who may list which, what a new value does, and that no pod, log or message shows what its container was given."""
+"""Secrets on a real API server: who may list which, and what a new value and a right that is taken away do. What comes out of pods: test_canaries.py."""
 
 from __future__ import annotations
 
-import base64
-import json
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -18,29 +16,10 @@ from kubernetes.client.exceptions import ApiException
 from platform_secrets import PlatformSecrets
 from secret_sources import SecretsDeniedError, SecretsUnavailableError
 
-from include.config.environments import read_environment
-from include.pods.job import JobSpec
-from include.pods.operator import PlatformPodOperator
-from include.pods.secrets import SecretRef
 from tests.helm.charts import RELEASE_NAMESPACE
 from tests.kubernetes.cluster import Cluster
-from tests.security.canaries import Canary, escaped, made
+from tests.kubernetes.services import SECRETS_ROOT, connection_secret
 
-ROOT = "ol-secrets"
-CONTROL = "zq-control-that-is-no-secret"
-# everything that a process can do with what it was told: prints, a log line, a traceback, and the last words that the kubelet keeps
-LEAK = f"""
-import json, os, pathlib, sys
-from include.contract import log_as_json_lines
-from include.jobs.__main__ import keep_secrets
-keep_secrets()
-log_as_json_lines()
-told = [os.environ["FORUM_PASSWORD"], os.environ["SIGNING_PRIVATE_KEY"]]
-print("{CONTROL}", told, dict(os.environ), flush=True)
-import logging
-logging.getLogger("x").warning("told %s", told)
-raise RuntimeError("{CONTROL}", *told)
-"""
 pytestmark = [pytest.mark.kubernetes, pytest.mark.usefixtures("place")]
 
 
@@ -54,9 +33,7 @@ def fresh() -> Iterator[None]:
 
 def put(cluster: Cluster, location: str, conn_id: str, password: str) -> None:
     """A connection as Airflow's provider wants it. It stays for the rest of the session: none may have the name of one that DAGs use."""
-    value = json.dumps({"conn_type": "http", "host": "h", "password": password})
-    metadata = {"name": f"connection-{conn_id.replace('_', '-')}", "namespace": f"{ROOT}-{location}", "labels": {"airflow.apache.org/connection-id": conn_id}}
-    cluster.apply([{"apiVersion": "v1", "kind": "Secret", "metadata": metadata, "stringData": {"value": value}}])
+    cluster.apply([connection_secret(location, conn_id, password)])
 
 
 def kubeconfig(cluster: Cluster, account: str, folder: Path, server: str = "") -> str:
@@ -83,7 +60,7 @@ def rights(place: str, cluster: Cluster, tmp_path_factory: pytest.TempPathFactor
 
         def known(api: client.CoreV1Api = api, location: str = location) -> bool:
             try:
-                return bool(api.list_namespaced_secret(f"{ROOT}-{location}") and api.list_namespaced_secret(f"{ROOT}-shared"))
+                return bool(api.list_namespaced_secret(f"{SECRETS_ROOT}-{location}") and api.list_namespaced_secret(f"{SECRETS_ROOT}-shared"))
             except ApiException as error:
                 if error.status != 403:
                     raise
@@ -93,7 +70,7 @@ def rights(place: str, cluster: Cluster, tmp_path_factory: pytest.TempPathFactor
 
 
 def backend(kubeconfig: str, locations: str, **settings: Any) -> PlatformSecrets:
-    found = PlatformSecrets("kubernetes", ROOT, locations, **{"timeout_seconds": 10, **settings}, kubeconfig=kubeconfig)
+    found = PlatformSecrets("kubernetes", SECRETS_ROOT, locations, **{"timeout_seconds": 10, **settings}, kubeconfig=kubeconfig)
     found._set_connection_class(Connection)
     return found
 
@@ -150,68 +127,3 @@ def test_an_api_server_that_is_away_is_named(cluster: Cluster, tmp_path: Path) -
     with pytest.raises(SecretsUnavailableError, match=r"Kubernetes is unavailable.*connection forum of openedx cannot be read"):
         backend(nowhere, "openedx", timeout_seconds=3).get_connection("forum")
     assert time.monotonic() - started < 30
-
-
-# --- pods ----------------------------------------------------------------------------------------------------------------------------
-
-
-@pytest.fixture(scope="module")
-def canaries() -> dict[str, Canary]:
-    return made()
-
-
-@pytest.fixture(scope="module")
-def seen(place: str, cluster: Cluster, image_tag: str, canaries: dict[str, Canary]) -> Iterator[dict[str, str]]:
-    """A pod that was given two secrets and gave away what it could: what the API server keeps of it, and its log."""
-    values = {"password": canaries["special_password"].value, "key": canaries["private_key"].value}
-    cluster.apply([{"apiVersion": "v1", "kind": "Secret", "metadata": {"name": "canaries", "namespace": place}, "stringData": values}])
-    refs = (SecretRef("FORUM_PASSWORD", "canaries", "password"), SecretRef("SIGNING_PRIVATE_KEY", "canaries", "key"))
-    environment = read_environment({"OL_RUNTIME": "pod", "OL_IMAGE_TAG": image_tag})
-    operator = PlatformPodOperator(task_id="canary", spec=JobSpec("canary", ("--control", CONTROL), domain="lakehouse", secrets=refs), environment=environment)
-    pod = cluster.core.api_client.sanitize_for_serialization(operator.build_pod_request_obj(dry_run=True))
-    (base,) = [container for container in pod["spec"]["containers"] if container["name"] == "base"]
-    assert CONTROL in base["args"]
-    base |= {"command": ["python", "-c"], "args": [LEAK]}
-    pod["spec"]["containers"] = [base]
-    pod["metadata"]["name"] = "canary"
-    assert cluster.create_pod(pod) == ""
-
-    def ended() -> Any:
-        stored: Any = cluster.core.read_namespaced_pod("canary", place)
-        return stored if stored.status.phase in ("Failed", "Succeeded") else None
-
-    stored = cluster.wait_for("the pod has not ended", ended, 120)
-    log = cluster.core.read_namespaced_pod_log("canary", place, container="base")
-    as_yaml = yaml.safe_dump(cluster.core.api_client.sanitize_for_serialization(stored))
-    events = cluster.core.list_namespaced_event(place, field_selector="involvedObject.name=canary")
-    yield {
-        "pod": as_yaml,
-        "log": log,
-        "events": str(events),
-        "phase": stored.status.phase,
-        "message": stored.status.container_statuses[0].state.terminated.message,
-    }
-    cluster.core.delete_namespaced_pod("canary", place, grace_period_seconds=0)
-
-
-def test_what_the_api_server_keeps_of_a_pod_are_references(seen: dict[str, str], canaries: dict[str, Canary]) -> None:
-    assert seen["phase"] == "Failed"
-    assert "secretKeyRef" in seen["pod"]
-    assert CONTROL in seen["pod"]
-    assert escaped(canaries, seen["pod"]) == set()
-    assert escaped(canaries, seen["events"]) == set()
-
-
-def test_a_pods_log_and_last_words_show_nothing(seen: dict[str, str], canaries: dict[str, Canary]) -> None:
-    for text in (seen["log"], seen["message"]):
-        assert CONTROL in text
-        assert "***" in text
-        assert escaped(canaries, text) == set()
-    assert "FORUM_PASSWORD" in seen["log"], "it had them"
-
-
-def test_the_search_finds_what_a_secret_itself_holds(seen: dict[str, str], cluster: Cluster, place: str, canaries: dict[str, Canary]) -> None:
-    """The one object that must hold them, as the API server gives it to who may read it: the canaries are found there, in base64."""
-    stored: Any = cluster.core.read_namespaced_secret("canaries", place)
-    assert escaped(canaries, str(stored.data)) == {"special_password", "private_key"}
-    assert base64.b64decode(stored.data["password"]).decode() == canaries["special_password"].value

@@ -2,7 +2,7 @@
 
 ``forty_pods``    forty jobs
 ``short_runs``    one job; at most twenty runs at a time
-``beside_<n>``    as many tasks of LocalExecutor, which wait for each other
+``beside_<n>``    as many tasks of LocalExecutor, which wait until all have begun
 """
 
 from __future__ import annotations
@@ -21,6 +21,7 @@ from include.policies import START_DATE
 AT_ONCE = 40
 RUNS_AT_ONCE = 20
 BESIDE = (8, 64)
+PATIENCE = 400.0  # seconds
 SCRIPT = """
 import os, pathlib, sys, time
 print("on", os.uname().nodename, flush=True)
@@ -50,9 +51,13 @@ for at_once in BESIDE:
     with DAG(f"beside_{at_once}", schedule=None, start_date=START_DATE, default_args={"retries": 0}, max_active_tasks=at_once, auto_register=False) as beside:
 
         @task(executor="LocalExecutor")
-        def wait(dag_run=None) -> None:  # type: ignore[no-untyped-def]
-            """Works for as many seconds as the run is told."""
-            time.sleep(dag_run.conf["seconds"])
+        def wait(ti=None) -> None:  # type: ignore[no-untyped-def]
+            """Works until the run is told that all have begun: an XCom of the first task."""
+            deadline = time.monotonic() + PATIENCE
+            while ti.xcom_pull(task_ids="task_0", key="all_begun") is None:
+                if time.monotonic() > deadline:
+                    raise TimeoutError(f"after {PATIENCE:.0f} s not all tasks have begun")
+                time.sleep(3)
 
         for number in range(at_once):
             wait.override(task_id=f"task_{number}")()

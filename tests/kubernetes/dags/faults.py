@@ -32,7 +32,7 @@ pathlib.Path(result).write_text(json.dumps({"tables": {}, "facts": {}, "links": 
 """
 
 
-WAYS = {"beside": ("LocalExecutor", 3, 10, 6), "deferred": ("LocalExecutor", 4, 5, 30), "worker": ("KubernetesExecutor", 2, 5, 6)}
+WAYS = {"beside": ("LocalExecutor", 3, 12, 6), "deferred": ("LocalExecutor", 5, 4, 30), "worker": ("KubernetesExecutor", 2, 2, 6)}
 """How a job is waited for → executor, chains, jobs in each, seconds that a job works before it writes."""
 
 
