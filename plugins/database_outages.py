@@ -11,23 +11,32 @@ import functools
 import logging
 import sys
 import time
+from collections import deque
 from collections.abc import Callable, Iterator
 from typing import Any
 
 from airflow.plugins_manager import AirflowPlugin
-from sqlalchemy.exc import DBAPIError
+from scheduler_rounds import begin_anew, keeping_failures, when_all_could_speak
 
 log = logging.getLogger(__name__)
 SCHEDULER, TRIGGERER = "airflow.jobs.scheduler_job_runner", "airflow.jobs.triggerer_job_runner"
-OF_TRIGGERER = ("load_triggers", "on_trigger_event", "on_trigger_failure", "clean_unused")
-"""Each does nothing more when it is done again: an event for a task that waits no longer is let go."""
+OF_TRIGGERER = ("load_triggers", "on_trigger_event", "on_trigger_failure", "clean_unused", "heartbeat")
+"""Each does nothing more for a task when it is done again: one that waits no longer is let go."""
 PAUSE = 1.0  # seconds
+MOST, WITHIN = 10, 600.0
+"""So many outages in so many seconds are none of the database: the process ends, as without this, and the cluster sees that it does."""
+_RECONNECT = "8s2b"  # SQLAlchemy's name for a session whose connection broke, and whose error was caught on the way
 _installed: set[tuple[type, str]] = set()
 
 
 def is_outage(error: BaseException) -> bool:
     """Whether an open connection broke; not when none could be made."""
-    return any(isinstance(one, DBAPIError) and one.connection_invalidated for one in _chain(error))
+    from sqlalchemy.exc import DBAPIError, PendingRollbackError
+
+    return any(
+        (isinstance(one, DBAPIError) and one.connection_invalidated) or (isinstance(one, PendingRollbackError) and one.code == _RECONNECT)
+        for one in _chain(error)
+    )
 
 
 def _chain(error: BaseException | None) -> Iterator[BaseException]:
@@ -36,29 +45,27 @@ def _chain(error: BaseException | None) -> Iterator[BaseException]:
         error = error.__cause__ or error.__context__
 
 
-def outliving_outages(method: Callable[..., Any], first: Callable[[Any], None] = lambda _self: None) -> Callable[..., Any]:
-    """The same method, begun anew each time that the database went under it; ``first`` is called before with the method's object."""
+def outliving_outages(method: Callable[..., Any], anew: Callable[[Any], None] = lambda _self: None) -> Callable[..., Any]:
+    """The same method, begun again each time that the database went under it; ``anew`` is called before, with the method's object."""
+    outages: deque[float] = deque(maxlen=MOST)
 
     @functools.wraps(method)
     def patient(self: Any, *args: Any, **kwargs: Any) -> Any:
+        again = False
         while True:
             try:
+                if again:
+                    anew(self)
                 return method(self, *args, **kwargs)
             except Exception as error:
-                if not is_outage(error):
+                if not is_outage(error) or (len(outages) == MOST and time.monotonic() - outages[0] < WITHIN):
                     raise
                 log.warning("the metadata database went away under %s, which begins anew: %s", method.__name__, error)
+            outages.append(time.monotonic())
+            again = True
             time.sleep(PAUSE)
-            first(self)
 
     return patient
-
-
-def _show_life(runner: Any) -> None:
-    """Of a scheduler, before it looks for schedulers that have not been heard of: it must not take itself for one."""
-    from airflow.jobs.job import perform_heartbeat
-
-    perform_heartbeat(job=runner.job, heartbeat_callback=runner.heartbeat_callback, only_if_necessary=True)
 
 
 class DatabaseOutages(AirflowPlugin):
@@ -70,13 +77,16 @@ class DatabaseOutages(AirflowPlugin):
     def on_load(cls, *args: Any, **kwargs: Any) -> None:
         """Called in each process that loads plugins."""
         if (scheduler := sys.modules.get(SCHEDULER)) is not None:
-            _install(scheduler.SchedulerJobRunner, "_run_scheduler_loop", _show_life)
+            runner = scheduler.SchedulerJobRunner
+            _install(runner, "adopt_or_reset_orphaned_tasks", when_all_could_speak)
+            _install(runner, "_process_executor_events", functools.partial(keeping_failures, is_outage=is_outage))
+            _install(runner, "_run_scheduler_loop", functools.partial(outliving_outages, anew=begin_anew))
         if (triggerer := sys.modules.get(TRIGGERER)) is not None:
             for name in OF_TRIGGERER:
-                _install(triggerer.TriggerRunnerSupervisor, name)
+                _install(triggerer.TriggerRunnerSupervisor, name, outliving_outages)
 
 
-def _install(owner: type, name: str, *first: Callable[[Any], None]) -> None:
+def _install(owner: type, name: str, around: Callable[..., Callable[..., Any]]) -> None:
     if (owner, name) not in _installed:
         _installed.add((owner, name))
-        setattr(owner, name, outliving_outages(getattr(owner, name), *first))
+        setattr(owner, name, around(getattr(owner, name)))

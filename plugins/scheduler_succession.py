@@ -16,6 +16,7 @@ import sys
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
+from datetime import datetime
 from pathlib import Path
 from typing import IO, Any
 
@@ -33,22 +34,37 @@ def succeed(_mapper: Any, connection: Any, job: Any) -> None:
         return
     try:
         with _locks_of(connection.engine.url) as folder:
-            dead = [int(path.name) for path in folder.iterdir() if path.name.isdecimal() and _is_free(path)]
-            _hold(folder / str(job.id))
+            free = {path.name: path for path in folder.glob("*-*") if _is_free(path)}
+            running = _running_here(connection, job) if free else {}
+            for name in free.keys() - running.keys():  # what is ended now goes next time, when that is known to be written
+                free[name].unlink()
+            _end(connection, job, [running[name] for name in free.keys() & running.keys()])
+            _hold(folder / _name(job.id, job.start_date))
     except OSError as error:  # without the locks the tasks wait, as Airflow's own would
         log.warning("cannot tell which schedulers of this host live: %s", error)
-        return
-    if dead:
-        _end(connection, job, dead)
+
+
+def _running_here(connection: Any, job: Any) -> dict[str, int]:
+    """The other schedulers of this host that the database takes for running: name of the lock → id of the job."""
+    from airflow.utils.state import JobState
+    from sqlalchemy import select
+
+    jobs = job.__table__
+    here = (jobs.c.job_type == SCHEDULER) & (jobs.c.hostname == job.hostname) & (jobs.c.state == JobState.RUNNING) & (jobs.c.id != job.id)
+    return {_name(found.id, found.start_date): found.id for found in connection.execute(select(jobs.c.id, jobs.c.start_date).where(here))}
 
 
 def _end(connection: Any, job: Any, dead: list[int]) -> None:
     from airflow.utils.state import JobState
 
-    jobs = job.__table__
-    here = jobs.c.id.in_(dead) & (jobs.c.job_type == SCHEDULER) & (jobs.c.hostname == job.hostname) & (jobs.c.state == JobState.RUNNING)
-    if ended := connection.execute(jobs.update().where(here & (jobs.c.id != job.id)).values(state=JobState.FAILED)).rowcount:
-        log.info("%d scheduler(s) of this host ended without a word; their tasks are taken up", ended)
+    if dead:
+        connection.execute(job.__table__.update().where(job.__table__.c.id.in_(dead)).values(state=JobState.FAILED))
+        log.info("%d scheduler(s) of this host ended without a word; their tasks are taken up", len(dead))
+
+
+def _name(job_id: int, start: datetime) -> str:
+    """A lock's file: ids begin again with a new database."""
+    return f"{job_id}-{start.timestamp():.6f}"
 
 
 @contextmanager
@@ -63,13 +79,12 @@ def _locks_of(database: Any) -> Iterator[Path]:
 
 
 def _is_free(path: Path) -> bool:
-    """Whether nobody holds a lock; it is gone then."""
+    """Whether nobody holds a lock."""
     with path.open("rb") as file:
         try:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
             return False
-        path.unlink()
         return True
 
 

@@ -58,9 +58,10 @@ class AirflowApi:
             except httpx.HTTPError as error:
                 if attempt == 3 or method not in ("GET", "PATCH"):
                     raise AirflowApiError(f"{method} {path}: {type(error).__name__} {error}") from error
-                time.sleep(attempt)
-                continue
-            break
+            else:
+                if attempt == 3 or method not in ("GET", "PATCH") or answer.status_code < 500:
+                    break
+            time.sleep(attempt)
         if answer.status_code in allow:
             return None
         if answer.status_code >= 400:

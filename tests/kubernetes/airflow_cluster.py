@@ -7,6 +7,7 @@ One for a session; see the fixture ``airflow_cluster``. What differs from ``helm
 from __future__ import annotations
 
 import base64
+import contextlib
 import json
 import re
 import secrets
@@ -20,6 +21,7 @@ from urllib.parse import urlsplit
 
 import pytest
 from kubernetes import client
+from kubernetes.client.exceptions import ApiException
 
 from include.local.airflow_api import TERMINAL, AirflowApi, AirflowApiError, Task
 from include.pods.operator import LAKE_KEYS, NAMESPACE
@@ -80,7 +82,8 @@ def airflow_given(given: Given, over: Values) -> Values:
         "dagProcessor": {"dagBundleConfigList": [*values["dagProcessor"]["dagBundleConfigList"], bundle]},
         "scheduler": {"resources": {"limits": {"memory": "12Gi"}}},
         "config": {
-            "core": {"parallelism": TASKS_AT_ONCE},
+            "core": {"parallelism": TASKS_AT_ONCE, "dagbag_import_timeout": 400},
+            "dag_processor": {"dag_file_processor_timeout": 450},
             "logging": {"remote_base_log_folder": f"{given.root}/logs"},
             "common.io": {"xcom_objectstorage_path": f"{STORED}{given.store.bucket}/{given.session}/xcom"},
         },
@@ -193,7 +196,7 @@ class AirflowCluster:
 
     def start(self, dag_id: str, conf: dict[str, Any] | None = None) -> str:
         """Starts a run; its id."""
-        self.api.wait_for_dags({dag_id}, 120)
+        self.api.wait_for_dags({dag_id}, 450)
         self.api.unpause(dag_id)
         return self.api.trigger(dag_id, conf)
 
@@ -252,7 +255,7 @@ class AirflowCluster:
 
     def kill(self, component: str, node: Node, signal: str = "KILL", at_most: int | None = None) -> list[str]:
         """Ends the first process of a component's containers on the node, as a crash does; the names of the pods, which stay."""
-        pods = self.pods(component)[:at_most]
+        pods = [pod for pod in self.pods(component) if pod.status.phase == "Running"][:at_most]
         for pod in pods:
             node.kill(pod, "base" if component == "worker" else component, signal)
         return [pod.metadata.name for pod in pods]
@@ -337,6 +340,11 @@ def _password(cluster: Cluster) -> str:
     (pod,) = cluster.pods("component=api-server", RELEASE_NAMESPACE)
 
     def read() -> re.Match[str] | None:
-        return PASSWORD.search(cluster.core.read_namespaced_pod_log(pod.metadata.name, RELEASE_NAMESPACE, container="api-server"))
+        for previous in (False, True):  # it is told once, also when the container started again since
+            with contextlib.suppress(ApiException):
+                log = cluster.core.read_namespaced_pod_log(pod.metadata.name, RELEASE_NAMESPACE, container="api-server", previous=previous)
+                if found := PASSWORD.search(log):
+                    return found
+        return None
 
     return str(cluster.wait_for("the API server did not print admin's password", read, 60)[1])

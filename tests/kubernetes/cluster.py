@@ -13,10 +13,12 @@ from kubernetes import client, config
 from kubernetes.client.exceptions import ApiException
 from kubernetes.dynamic import DynamicClient
 from kubernetes.dynamic.exceptions import NotFoundError
+from urllib3.exceptions import HTTPError
 
 from include.pods.operator import NAMESPACE
 
 MANAGER = "ol-tests"
+WIDE = {"cpu": "1000", "memory": "1000Gi"}  # so that a quota of pods is one of pods
 
 
 class Cluster:
@@ -58,7 +60,7 @@ class Cluster:
             except NotFoundError:
                 continue
 
-    def remove_namespaces(self, names: tuple[str, ...], seconds: float = 120.0) -> None:
+    def remove_namespaces(self, names: tuple[str, ...], seconds: float = 300.0) -> None:
         """Deletes what is there of these with all that is in them, and waits until it is gone."""
         for name in names:
             with contextlib.suppress(ApiException):
@@ -76,13 +78,20 @@ class Cluster:
         return self._api.sanitize_for_serialization(model)
 
     def wait_for(self, what: str, condition: Callable[[], Any], seconds: float = 60.0) -> Any:
-        """The first true answer of ``condition``. Fails the test after ``seconds``."""
+        """The first true answer of ``condition``. Fails the test after ``seconds``; an API server that is away meanwhile is waited for."""
         deadline = time.monotonic() + seconds
+        away: Exception | None = None
         while time.monotonic() < deadline:
-            if found := condition():
-                return found
+            try:
+                if found := condition():
+                    return found
+                away = None
+            except (ApiException, HTTPError) as error:
+                if isinstance(error, ApiException) and error.status and error.status != 429 and error.status < 500:
+                    raise
+                away = error
             time.sleep(0.2)
-        return pytest.fail(f"after {seconds:.0f} s: {what}")
+        return pytest.fail(f"after {seconds:.0f} s: {what}{f'; the API server: {away}' if away else ''}")
 
     def wait_for_deployments(self, namespace: str, names: list[str], seconds: float) -> None:
         """Waits until all pods of these deployments are ready. Fails the test with what the others say of themselves."""
@@ -140,13 +149,25 @@ def installed(cluster: Cluster, documents: list[dict[str, Any]]) -> Iterator[Non
         cluster.delete(documents)
 
 
+def wait_for_quota(cluster: Cluster) -> None:
+    """Waits until the quota of the jobs' namespace is counted: admission goes by what was counted, and refuses all before."""
+
+    def counted() -> bool:
+        (quota,) = cluster.core.list_namespaced_resource_quota(NAMESPACE).items
+        return bool(quota.status.hard) and quota.status.hard["pods"] == quota.spec.hard["pods"]
+
+    cluster.wait_for(f"the quota of {NAMESPACE} is not counted", counted)
+
+
 @contextmanager
 def room_for(cluster: Cluster, pods: int) -> Iterator[None]:
-    """A quota under which so many pods fit into the jobs' namespace, until the block ends."""
+    """A quota under which so many pods fit into the jobs' namespace, whatever they ask for, until the block ends."""
     (quota,) = cluster.core.list_namespaced_resource_quota(NAMESPACE).items
     name, before = quota.metadata.name, quota.spec.hard
-    cluster.core.patch_namespaced_resource_quota(name, NAMESPACE, {"spec": {"hard": {**before, "pods": str(pods)}}})
+    hard = {key: str(pods) if key == "pods" else WIDE.get(key.rpartition(".")[2], value) for key, value in before.items()}
+    cluster.core.patch_namespaced_resource_quota(name, NAMESPACE, {"spec": {"hard": hard}})
     try:
+        wait_for_quota(cluster)
         yield
     finally:
         cluster.core.patch_namespaced_resource_quota(name, NAMESPACE, {"spec": {"hard": before}})

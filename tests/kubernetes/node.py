@@ -48,8 +48,8 @@ class Node:
 
         def struck() -> int | None:
             now = core.read_namespaced_pod(pod.metadata.name, pod.metadata.namespace)
-            (status,) = [one for one in now.status.container_statuses if one.name == container]
-            return self._signal(IN_CONTAINER, (status.container_id or "none").rpartition("/")[2], signal)
+            ids = [one.container_id or "none" for one in now.status.container_statuses or () if one.name == container]
+            return self._signal(IN_CONTAINER, ids[0].rpartition("/")[2], signal) if ids else None
 
         return int(self._cluster.wait_for(f"no process of {pod.metadata.name}/{container} on the node", struck, 60))
 

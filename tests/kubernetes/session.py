@@ -11,7 +11,7 @@ from include.local.platform import Platform, running_platform
 from include.pods.operator import NAMESPACE
 from tests.kubernetes.addresses import ObjectStore, Service, Trino, variable
 from tests.kubernetes.airflow_cluster import AirflowCluster, Given, place_objects, running_airflow
-from tests.kubernetes.cluster import Cluster, installed
+from tests.kubernetes.cluster import Cluster, installed, wait_for_quota
 from tests.kubernetes.lake import forget_the_lake
 from tests.kubernetes.turn import turn
 
@@ -49,6 +49,7 @@ def place_for_pods(cluster: Cluster, given: Given) -> Iterator[None]:
         cluster.remove_namespaces(names)  # of a session that was killed
         with installed(cluster, objects):
             cluster.wait_for("no default service account", lambda: cluster.core.list_namespaced_service_account(NAMESPACE).items)
+            wait_for_quota(cluster)
             yield
             cluster.remove_namespaces(names)
 

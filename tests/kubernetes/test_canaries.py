@@ -38,7 +38,7 @@ PUSHED = {
 }
 """Where they are to be found missing → those that are pushed there."""
 WITHOUT_CONTROL = {"other_answers", "events", "component_logs"}
-pytestmark = [pytest.mark.kubernetes, pytest.mark.timeout(900)]
+pytestmark = [pytest.mark.kubernetes, pytest.mark.timeout(2400)]
 
 
 @pytest.fixture(scope="module")

@@ -67,9 +67,9 @@ def connections(airflow_cluster: AirflowCluster, told: list[str]) -> dict[int, t
         with sampled(airflow_cluster.database, dag_id) as seen:
             run_id = airflow_cluster.start(dag_id)
             airflow_cluster.cluster.wait_for(f"not {count} tasks at once", lambda seen=seen, count=count: seen.tasks == count, 400)
-            time.sleep(5)  # in which all of them ask for something
+            time.sleep(12)  # in which all of them ask for something
             path = f"/dags/{dag_id}/dagRuns/{run_id}/taskInstances/task_0/xcomEntries"
-            airflow_cluster.api.call("POST", path, json={"key": "all_begun", "value": True})
+            airflow_cluster.patiently(lambda path=path: airflow_cluster.api.call("POST", path, json={"key": "all_begun", "value": True}, allow=(409,)))
             tasks = airflow_cluster.finished(dag_id, run_id, 300)
         found[count] = (seen, tasks)
         told.append(f"{count} tasks: at most {seen.tasks} at once, {seen.connections} connections to PostgreSQL")
@@ -94,7 +94,7 @@ def test_connections_to_the_database_do_not_grow_with_tasks(count: int, connecti
 def queued(airflow_cluster: AirflowCluster, request: pytest.FixtureRequest, told: list[str]) -> tuple[list[str], Seen]:
     """The states of all runs at their end, and the pods that were there on the way."""
     count = request.config.getoption("--queued-runs")
-    airflow_cluster.api.wait_for_dags({"short_runs"}, 120)
+    airflow_cluster.api.wait_for_dags({"short_runs"}, 450)
     with room_for(airflow_cluster.cluster, ROOM), watched(airflow_cluster.cluster.new_core, NAMESPACE, "dag_id=short_runs") as seen:
         run_ids = [airflow_cluster.api.trigger("short_runs") for _ in range(count)]
         begun = time.monotonic()

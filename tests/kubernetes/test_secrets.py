@@ -103,7 +103,7 @@ def test_a_new_value_is_seen_without_a_restart(cluster: Cluster, tmp_path: Path)
     found = backend(kubeconfig(cluster, "airflow-worker-openedx", tmp_path), "openedx", cache_seconds=1)
     assert found.get_connection("rotated").password == "Zq9-old"
     put(cluster, "openedx", "rotated", "Zq9-new")
-    cluster.wait_for("the new value is not seen", lambda: found.get_connection("rotated").password == "Zq9-new", 10)
+    cluster.wait_for("the new value is not seen", lambda: found.get_connection("rotated").password == "Zq9-new", 60)
 
 
 def test_a_right_that_is_taken_away_is_gone(cluster: Cluster, tmp_path: Path) -> None:
@@ -115,7 +115,7 @@ def test_a_right_that_is_taken_away_is_gone(cluster: Cluster, tmp_path: Path) ->
     rights.delete_namespaced_role_binding("ol-secret-reader", "ol-secrets-openedx")
     try:
         with pytest.raises(SecretsDeniedError):
-            cluster.wait_for("the right is still there", lambda: found.get_connection("taken") is None, 10)
+            cluster.wait_for("the right is still there", lambda: found.get_connection("taken") is None, 60)
     finally:
         binding.metadata = client.V1ObjectMeta(name="ol-secret-reader", labels=binding.metadata.labels)
         rights.create_namespaced_role_binding("ol-secrets-openedx", binding)

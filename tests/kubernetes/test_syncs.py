@@ -18,9 +18,9 @@ pytestmark = [pytest.mark.kubernetes, pytest.mark.timeout(1500)]
 
 @pytest.fixture
 def slow_airbyte(filled_sources: Platform) -> Iterator[Client]:
-    """Every stream of the next job waits a second."""
+    """Every stream of the next job waits two seconds."""
     airbyte = Client(filled_sources.airbyte_url.removesuffix("/api/public/v1")).authorize(filled_sources.airbyte_login)
-    airbyte.faults({"match": {"method": "POST", "path": "/jobs"}, "job": {"stream_seconds": 1}}).raise_for_status()
+    airbyte.faults({"match": {"method": "POST", "path": "/jobs"}, "job": {"stream_seconds": 2}}).raise_for_status()
     yield airbyte
     airbyte.clear()
 

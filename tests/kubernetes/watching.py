@@ -26,6 +26,10 @@ class Seen:
     """Container → when one of that name ended (UTC), however often it was started again."""
     _alive: set[str] = field(default_factory=set)
 
+    def still_there(self, uids: set[str]) -> None:
+        """Takes in a new listing: pods may have gone since the watch before ended."""
+        self._alive &= uids
+
     def note(self, kind: str, pod: client.V1Pod) -> None:
         """Takes in one event of the watch."""
         uid = pod.metadata.uid
@@ -55,6 +59,7 @@ def watched(core: Callable[[], client.CoreV1Api], namespace: str, selector: str 
         while not done.is_set():
             try:
                 listed = api.list_namespaced_pod(namespace, label_selector=selector)
+                seen.still_there({pod.metadata.uid for pod in listed.items})
                 for pod in listed.items:
                     seen.note("ADDED", pod)
                 began.set()
@@ -63,6 +68,8 @@ def watched(core: Callable[[], client.CoreV1Api], namespace: str, selector: str 
                     api.list_namespaced_pod, namespace, label_selector=selector, resource_version=version, timeout_seconds=30, _request_timeout=35
                 )
                 for event in stream:
+                    if event is None:  # a line that the client could not read
+                        continue
                     seen.note(event["type"], event["object"])
                     if done.is_set():
                         return
@@ -71,7 +78,7 @@ def watched(core: Callable[[], client.CoreV1Api], namespace: str, selector: str 
 
     thread = threading.Thread(target=follow, daemon=True)
     thread.start()
-    began.wait(30)
+    assert began.wait(60), "the API server does not list pods"
     try:
         yield seen
     finally:

@@ -9,6 +9,7 @@ import subprocess
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
+from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
@@ -95,6 +96,27 @@ def test_one_that_was_killed_has_failed_and_one_that_lives_has_not(start: Start,
     assert states(database) == {killed: "failed", lives: "running", third: "running"}
     fourth, *_ = start()
     assert states(database) == {killed: "failed", lives: "running", third: "running", fourth: "running"}
+
+
+def test_what_was_not_written_is_said_again(start: Start, database: Engine) -> None:
+    """The database may go before the next scheduler's row is kept: the one after it says the same."""
+    killed, process, _ = start()
+    end(process, signal.SIGKILL)
+    _, second, _ = start()
+    with database.begin() as connection:
+        connection.execute(update(JOBS).where(JOBS.c.id == killed).values(state="running"))
+    start()
+    assert states(database)[killed] == "failed"
+    end(second, signal.SIGKILL)
+
+
+def test_ids_of_a_database_that_was_made_anew_are_others(start: Start, database: Engine) -> None:
+    first, process, _ = start()
+    end(process, signal.SIGKILL)
+    with database.begin() as connection:
+        connection.execute(update(JOBS).where(JOBS.c.id == first).values(start_date=datetime(2026, 1, 1, tzinfo=UTC)))  # another one with its id
+    start()
+    assert states(database)[first] == "running"
 
 
 def test_one_whose_tasks_still_run_has_not_failed(start: Start, database: Engine) -> None:

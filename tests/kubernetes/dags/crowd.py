@@ -57,7 +57,7 @@ for at_once in BESIDE:
             while ti.xcom_pull(task_ids="task_0", key="all_begun") is None:
                 if time.monotonic() > deadline:
                     raise TimeoutError(f"after {PATIENCE:.0f} s not all tasks have begun")
-                time.sleep(3)
+                time.sleep(10)
 
         for number in range(at_once):
             wait.override(task_id=f"task_{number}")()

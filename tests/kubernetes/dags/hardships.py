@@ -20,11 +20,11 @@ def remember(): held = bytearray(600 << 20); held[::4096] = b"x" * len(held[::40
 def store():
     with open("/tmp/large", "wb") as file:
         for _ in range(1200): file.write(bytes(1 << 20))
-    time.sleep(120)
+    time.sleep(400)
 """
 DONE = """\npathlib.Path(result).write_text('{"tables": {}, "facts": {}, "links": {}}')"""
 SCRIPTS = {
-    "drained": (24, "print('asleep', flush=True); time.sleep(25)"),
+    "drained": (24, "print('asleep', flush=True); time.sleep(40)"),
     "mended": (4, "try_number > 1 or remember()"),
     "memory": (4, "remember()"),
     "disk": (4, "store()"),
