@@ -83,10 +83,10 @@ def _forget_what_was_rolled_back(runner: Any) -> None:
     from airflow.utils.state import TaskInstanceState
     from sqlalchemy import select
 
+    query = select(TaskInstance.id).where(TaskInstance.queued_by_job_id == runner.job.id, TaskInstance.state == TaskInstanceState.QUEUED)
+    with create_session() as session:
+        queued = {str(one) for one in session.scalars(query)}
     for executor in runner.executors:
         waiting = {str(workload.ti.id): key for key, workload in executor.queued_tasks.items()}
-        query = select(TaskInstance.id).where(TaskInstance.queued_by_job_id == runner.job.id, TaskInstance.state == TaskInstanceState.QUEUED)
-        with create_session() as session:
-            queued = {str(one) for one in session.scalars(query)} if waiting else set()
         for ti_id in waiting.keys() - queued:
             del executor.queued_tasks[waiting[ti_id]]

@@ -6,6 +6,7 @@ import contextlib
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from datetime import datetime
 from typing import Any
 
 import pytest
@@ -137,6 +138,13 @@ class Cluster:
         except ApiException as error:
             return str(error.body)
         return ""
+
+
+def working_since(pod: client.V1Pod) -> datetime | None:
+    """Since when a pod's job itself works; none when it does not, or its pod is being deleted."""
+    states = [status.state for status in pod.status.container_statuses or () if status.name == "base"]
+    works = pod.metadata.deletion_timestamp is None and states and states[0].running
+    return states[0].running.started_at if works else None
 
 
 @contextmanager

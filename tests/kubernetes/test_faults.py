@@ -17,7 +17,7 @@ from pyiceberg.table import Table
 
 from include.pods.operator import NAMESPACE
 from tests.kubernetes.airflow_cluster import AirflowCluster
-from tests.kubernetes.cluster import room_for
+from tests.kubernetes.cluster import room_for, working_since
 from tests.kubernetes.node import Node
 from tests.kubernetes.watching import Seen, watched
 
@@ -42,11 +42,7 @@ class Ended:
 
 def working(airflow: AirflowCluster, run_id: str) -> client.V1Pod | None:
     """The pod of a run's job once the job itself runs."""
-    for pod in jobs_of(airflow.cluster.pods("ol/job=row"), run_id):
-        states = [status.state for status in pod.status.container_statuses or () if status.name == "base"]
-        if pod.metadata.deletion_timestamp is None and states and states[0].running:
-            return pod
-    return None
+    return next((pod for pod in jobs_of(airflow.cluster.pods("ol/job=row"), run_id) if working_since(pod)), None)
 
 
 def jobs_of(pods: list[client.V1Pod], run_id: str) -> list[client.V1Pod]:

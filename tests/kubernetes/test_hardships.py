@@ -13,7 +13,7 @@ import pytest
 from include.local.airflow_api import Task
 from include.pods.operator import NAMESPACE
 from tests.kubernetes.airflow_cluster import AirflowCluster
-from tests.kubernetes.cluster import Cluster
+from tests.kubernetes.cluster import Cluster, working_since
 from tests.kubernetes.howto import bash
 from tests.kubernetes.watching import Seen, watched
 
@@ -69,15 +69,9 @@ def drain(cluster: Cluster) -> set[str]:
 
 def asleep(cluster: Cluster) -> list[Any]:
     """The pods of jobs that only sleep, and do so since a moment ago."""
-    pods = [pod for pod in cluster.pods(f"dag_id={DAG_ID}") if kind(pod.metadata.labels["task_id"]) == "drained" and not pod.metadata.deletion_timestamp]
+    pods = [pod for pod in cluster.pods(f"dag_id={DAG_ID}") if kind(pod.metadata.labels["task_id"]) == "drained"]
     latest = datetime.now(UTC) - timedelta(seconds=FRESH)
-    return [pod for pod in pods if (begun := since(pod)) and begun > latest]
-
-
-def since(pod: Any) -> datetime | None:
-    """Since when a job works."""
-    states = [status.state for status in pod.status.container_statuses or () if status.name == "base"]
-    return states[0].running.started_at if states and states[0].running else None
+    return [pod for pod in pods if (begun := working_since(pod)) and begun > latest]
 
 
 @pytest.fixture(scope="module")

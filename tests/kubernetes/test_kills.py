@@ -24,6 +24,7 @@ from include.local.airflow_api import AirflowApiError, Task
 from include.pods.operator import NAMESPACE
 from tests.helm.charts import RELEASE_NAMESPACE
 from tests.kubernetes.airflow_cluster import AirflowCluster
+from tests.kubernetes.cluster import working_since
 from tests.kubernetes.node import Node
 from tests.kubernetes.watching import Seen, watched
 
@@ -108,11 +109,7 @@ class Killer:
 
     def _working_job(self) -> Any:
         """The pod of the job that began last, and so has most of its work before it."""
-        begun = []
-        for pod in self._airflow.cluster.pods(f"dag_id={DAG_ID}"):
-            states = [status.state for status in pod.status.container_statuses or () if status.name == "base"]
-            if pod.metadata.deletion_timestamp is None and states and states[0].running:
-                begun.append((states[0].running.started_at, pod.metadata.name, pod))
+        begun = [(since, pod.metadata.name, pod) for pod in self._airflow.cluster.pods(f"dag_id={DAG_ID}") if (since := working_since(pod))]
         return max(begun)[2] if begun else None
 
     def _killed_job(self) -> Any:
