@@ -53,13 +53,14 @@ class AirflowApi:
         if not self._token:
             self._token = self._log_in()
         for attempt in (1, 2, 3):
+            last = attempt == 3 or method not in ("GET", "PATCH")
             try:
                 answer = self._http.request(method, f"/api/v2{path}", json=json, params=params, headers={"Authorization": f"Bearer {self._token}"})
             except httpx.HTTPError as error:
-                if attempt == 3 or method not in ("GET", "PATCH"):
+                if last:
                     raise AirflowApiError(f"{method} {path}: {type(error).__name__} {error}") from error
             else:
-                if attempt == 3 or method not in ("GET", "PATCH") or answer.status_code < 500:
+                if last or answer.status_code < 500:
                     break
             time.sleep(attempt)
         if answer.status_code in allow:
