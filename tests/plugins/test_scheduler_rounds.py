@@ -2,64 +2,12 @@
 
 from __future__ import annotations
 
-import json
-import subprocess
-import sys
 from pathlib import Path
-from typing import Any
 
 import pytest
 
-from include.config.files import ROOT
+from tests.plugins.scheduler_process import told, variables_in
 
-# a scheduler's process as far as its jobs, tasks and executors go; the scenario is the last argument
-CHILD = """
-import json, sys, uuid
-from datetime import UTC, datetime, timedelta
-from types import SimpleNamespace
-from airflow import settings
-from airflow.jobs.scheduler_job_runner import SchedulerJobRunner
-from airflow.jobs.job import Job
-from airflow.models.base import Base
-from airflow.models.dagrun import DagRun
-from airflow.models.taskinstance import TaskInstance
-from airflow.executors.local_executor import LocalExecutor
-from airflow.models.taskinstancekey import TaskInstanceKey
-from sqlalchemy import insert, select, update
-from sqlalchemy.exc import OperationalError
-
-Base.metadata.create_all(settings.engine)
-NOW = datetime.now(UTC)
-
-def job(silent=0):
-    made = Job(state="running")
-    made.job_type = "SchedulerJob"
-    made.prepare_for_execution()
-    with settings.engine.begin() as connection:
-        connection.execute(update(Job.__table__).where(Job.id == made.id).values(latest_heartbeat=NOW - timedelta(seconds=silent)))
-    return made
-
-def task(name, job, state="running"):
-    found = uuid.uuid4()
-    with settings.engine.begin() as connection:
-        connection.execute(insert(TaskInstance.__table__).values(id=found, task_id=name, dag_id="d", run_id="r", map_index=-1, pool="p", pool_slots=1,
-            state=state, queued_by_job_id=job.id, try_number=1, max_tries=0, executor_config={}, span_status="x"))
-    return found
-
-with settings.engine.begin() as connection:
-    connection.execute(insert(DagRun.__table__).values(dag_id="d", run_id="r", run_type="manual", state="running", span_status="x",
-        run_after=NOW, clear_number=0, scheduled_by_job_id=None, triggered_by="REST_API"))
-
-def states(column):
-    with settings.engine.connect() as connection:
-        return {row[0]: row[1] for row in connection.execute(select(TaskInstance.task_id, column))}
-
-own, executor = job(silent=int(sys.argv[2])), LocalExecutor()
-runner = SchedulerJobRunner(job=own, executors=[executor])
-told = {}
-exec(sys.argv[1])
-print("told", json.dumps(told, default=str))
-"""
 ORPHANS = """
 dead = job(silent=3600)
 task("of_this_one", own)
@@ -96,24 +44,7 @@ for outage in (True, False):
 
 @pytest.fixture
 def variables(tmp_path: Path) -> dict[str, str]:
-    return {
-        "AIRFLOW_HOME": str(tmp_path),
-        "AIRFLOW__DATABASE__SQL_ALCHEMY_CONN": f"sqlite:///{tmp_path}/airflow.db",
-        "AIRFLOW__CORE__EXECUTOR": "LocalExecutor",
-        "AIRFLOW__CORE__PLUGINS_FOLDER": str(ROOT / "plugins"),
-        "TMPDIR": str(tmp_path),
-        "PATH": "/usr/bin:/bin",
-        "HOME": str(tmp_path),
-    }
-
-
-def told(scenario: str, variables: dict[str, str], silent: int) -> dict[str, Any]:
-    command = [sys.executable, "-c", CHILD, scenario, str(silent)]
-    done = subprocess.run(command, cwd=variables["HOME"], env=variables, capture_output=True, text=True, check=False)
-    assert done.returncode == 0, done.stdout[-3000:] + done.stderr[-3000:]
-    (line,) = [line for line in done.stdout.splitlines() if line.startswith("told ")]
-    found: dict[str, Any] = json.loads(line.removeprefix("told "))
-    return found
+    return variables_in(tmp_path)
 
 
 @pytest.mark.parametrize(("silent", "first"), [(5, None), (60, "running")], ids=["as ever", "after an outage"])
