@@ -16,7 +16,7 @@ from collections.abc import Callable, Iterator
 from typing import Any
 
 from airflow.plugins_manager import AirflowPlugin
-from scheduler_rounds import begin_anew, keeping_failures, when_all_could_speak
+from scheduler_rounds import forget_what_was_rolled_back, keeping_failures, when_all_could_speak
 
 log = logging.getLogger(__name__)
 SCHEDULER, TRIGGERER = "airflow.jobs.scheduler_job_runner", "airflow.jobs.triggerer_job_runner"
@@ -80,7 +80,7 @@ class DatabaseOutages(AirflowPlugin):
             runner = scheduler.SchedulerJobRunner
             _install(runner, "adopt_or_reset_orphaned_tasks", when_all_could_speak)
             _install(runner, "_process_executor_events", functools.partial(keeping_failures, is_outage=is_outage))
-            _install(runner, "_run_scheduler_loop", functools.partial(outliving_outages, anew=begin_anew))
+            _install(runner, "_run_scheduler_loop", functools.partial(outliving_outages, anew=forget_what_was_rolled_back))
         if (triggerer := sys.modules.get(TRIGGERER)) is not None:
             for name in OF_TRIGGERER:
                 _install(triggerer.TriggerRunnerSupervisor, name, outliving_outages)

@@ -11,12 +11,6 @@ from typing import Any
 log = logging.getLogger(__name__)
 
 
-def begin_anew(runner: Any) -> None:
-    """Before a scheduler's loop begins again in the same process."""
-    show_life(runner)
-    _forget_what_was_rolled_back(runner)
-
-
 def show_life(runner: Any) -> timedelta:
     """Writes the scheduler's heartbeat, and tells how long there was none. Airflow's own writes the time of the beat before."""
     from airflow.jobs.job import Job
@@ -76,8 +70,11 @@ def keeping_failures(process: Callable[..., int], is_outage: Callable[[BaseExcep
     return processed
 
 
-def _forget_what_was_rolled_back(runner: Any) -> None:
-    """Takes tasks from the executors' queues that are not queued by this scheduler: they are scheduled again, and would be started twice."""
+def forget_what_was_rolled_back(runner: Any) -> None:
+    """Before a scheduler's loop begins again in the same process.
+
+    Takes tasks from the executors' queues that are not queued by this scheduler: they are scheduled again, and would be started twice.
+    """
     from airflow.models.taskinstance import TaskInstance
     from airflow.utils.session import create_session
     from airflow.utils.state import TaskInstanceState

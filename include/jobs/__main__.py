@@ -15,7 +15,7 @@ from typing import NoReturn, TextIO, cast
 from include.config.environments import secret_values
 from include.config.errors import ConfigError
 from include.contract import PERMANENT_EXIT, TRANSIENT_EXIT, PermanentError, TransientError, log_as_json_lines, write_result
-from include.jobs.parent import end_with_stdin
+from include.jobs.parent import end_on_term, end_with_stdin
 from include.redaction import RedactingStream, register
 
 JOBS = {
@@ -90,6 +90,7 @@ def main(argv: list[str]) -> int:
 
 
 if __name__ == "__main__":
+    end_on_term()
     code = main(sys.argv[1:])
     gc.freeze()  # or Python looks for cycles among all that is left, before it ends: half a second with dbt's manifest
     sys.exit(code)

@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import inspect
+import subprocess
+import sys
 from collections.abc import Iterator
+from configparser import RawConfigParser
 from pathlib import Path
 from typing import Any
 
@@ -132,6 +135,30 @@ def test_a_setting_that_is_gone_is_found(section: str, option: str) -> None:
     assert unknown_options({section: {option: 1}}) == [f"{section}.{option}"]
 
 
+def lint(config: Values, home: Path) -> str:
+    """What ``airflow config lint`` says about a configuration."""
+    written = RawConfigParser()
+    written.read_dict({section: {option: str(value).replace("%", "%%") for option, value in options.items()} for section, options in config.items()})
+    with (home / "airflow.cfg").open("w", encoding="utf-8") as file:
+        written.write(file)
+    command = [sys.executable, "-m", "airflow", "config", "lint"]
+    variables = {"AIRFLOW_HOME": str(home), "HOME": str(home), "PATH": "/usr/bin:/bin", "PYTHONPATH": str(ROOT / "plugins")}
+    variables["AIRFLOW__LOGGING__REMOTE_LOGGING"] = "False"  # what writes logs to S3 is in the image alone
+    return subprocess.run(command, env=variables, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, check=False).stdout
+
+
+@pytest.mark.parametrize("environment", ENVIRONMENTS)
+def test_airflow_finds_nothing_to_change(environment: str, tmp_path: Path) -> None:
+    config = templated(airflow_deployed(environment), tmp_path)["config"]
+    assert "No issues found in your airflow.cfg" in lint(config, tmp_path)
+
+
+def test_airflow_finds_a_setting_that_moved(tmp_path: Path) -> None:
+    found = lint({"scheduler": {"dag_dir_list_interval": 300}, "core": {"parallelism": 8}}, tmp_path)
+    assert "dag_dir_list_interval" in found
+    assert "parallelism" not in found
+
+
 # reference/targets.md C-3: the settings that carry the guarantees
 GUARANTEES = {
     ("core", "max_consecutive_failed_dag_runs_per_dag"): 5,
@@ -223,7 +250,8 @@ def test_airflow_finds_itself_in_its_environment(environment: str, tmp_path: Pat
     [
         ("qa", {"images": {"airflow": {"tag": None}}}, "images.airflow.tag is given at deploy"),
         ("qa", {"global": {"environment": None}}, "use one of the environment files"),
-        ("production", {"global": {"digests": None}}, "production runs digests"),
+        ("production", {"images": {"airflow": {"tag": "2026.11.20-3f2a1c0"}}}, "images.airflow.tag is 2026.11.20-3f2a1c0; allowed: <tag>@sha256:<digest>"),
+        ("production", {"global": {"digests": None}}, "global.digests.{dbt,jobs,openedx} are given at deploy: production runs digests"),
         ("production", {"global": {"digests": {"jobs": None}}}, "global.digests.jobs is given at deploy"),
         ("qa", {"global": {"url": None}}, "global.url is given at deploy"),
         ("branch", {"global": {"schemaSuffix": None}}, "global.schemaSuffix is given at deploy"),

@@ -11,12 +11,14 @@ import os
 import signal
 import subprocess
 import sys
+import threading
 import time
 from pathlib import Path
 
 from include.config.errors import ConfigError, Problem
 from include.contract import JobResult, PermanentError, TableResult, TransientError
 from include.jobs import __main__ as entry
+from include.jobs.parent import end_on_term
 
 log = logging.getLogger("probe")
 TABLE = "ol_data_lake_local.ol_warehouse_local_raw.raw__demo__users"
@@ -43,6 +45,10 @@ def run(arguments: argparse.Namespace) -> JobResult:
         raise TransientError("the catalog is restarting")
     if arguments.what == "bug":
         raise ZeroDivisionError("nobody expected this")
+    if arguments.what == "busy thread":
+        threading.Thread(target=time.sleep, args=(600,)).start()
+        print("up", flush=True)
+        time.sleep(600)
     if arguments.what == "silent":
         os._exit(0)
     if arguments.what == "garbage":
@@ -68,10 +74,14 @@ def _wait_with_grandchild(arguments: argparse.Namespace) -> None:
     partial = arguments.pids.with_suffix(".partial")
     partial.write_text(f"{os.getpid()} {child.pid}", encoding="utf-8")
     partial.replace(arguments.pids)
-    while True:
-        time.sleep(1)
+    try:
+        while True:
+            time.sleep(1)
+    finally:
+        arguments.pids.with_suffix(".left").touch()
 
 
 if __name__ == "__main__":
+    end_on_term()
     entry.JOBS["probe"] = "tests.jobs.probe"
     sys.exit(entry.main(["probe", *sys.argv[1:]]))

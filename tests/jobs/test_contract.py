@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import signal
 import subprocess
 import sys
 from dataclasses import dataclass
@@ -43,6 +44,16 @@ def test_done(tmp_path: Path) -> None:
     assert done.code == 0
     assert done.result == JobResult(tables={TABLE: TableResult(rows=3, bytes=100, snapshot_id=7, run_key="r")}, facts={"what": "done"})
     assert [(line["level"], line["event"]) for line in done.lines] == [("info", "rows: 3")]
+
+
+def test_a_job_that_is_told_to_end_does_so_however_busy_its_threads_are(tmp_path: Path) -> None:
+    command = [sys.executable, "-m", "tests.jobs.probe", "--what", "busy thread", "--result", str(tmp_path / "return.json")]
+    with subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, stdin=subprocess.DEVNULL, text=True) as job:
+        assert job.stdout is not None
+        while job.stdout.readline() != "up\n":
+            assert job.poll() is None
+        job.terminate()
+        assert job.wait(120) == 128 + signal.SIGTERM
 
 
 @pytest.mark.parametrize(

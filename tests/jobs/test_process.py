@@ -128,8 +128,9 @@ def test_a_kill_reaches_grandchildren(manner: tuple[str, ...], tmp_path: Path, l
     assert [pid for pid in pids if alive(pid)] == []
     thread.join(PATIENCE)
     assert isinstance(ended[0], JobError), "the task fails, and may be tried again"
-    expected = -signal.SIGKILL if "--stubborn" in manner else -signal.SIGTERM
+    expected = -signal.SIGKILL if "--stubborn" in manner else 128 + signal.SIGTERM
     assert f"exit code {int(expected)}" in str(ended[0])
+    assert (tmp_path / "pids.left").exists() == ("--stubborn" not in manner), "an obedient job leaves in order"
 
 
 def test_killing_what_has_ended_or_never_began_does_nothing(log: logging.Logger) -> None:

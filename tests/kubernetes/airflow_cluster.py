@@ -218,12 +218,9 @@ class AirflowCluster:
     def finished(self, dag_id: str, run_id: str, seconds: float = 300.0) -> list[Task]:
         """The run's tasks once it has ended; outages of Airflow on the way are waited through."""
         deadline = time.monotonic() + seconds
-        while time.monotonic() < deadline:
-            try:
-                if self.state(dag_id, run_id) in TERMINAL:
-                    return self.api.tasks(dag_id, run_id)
-            except AirflowApiError:
-                pass
+        while (left := deadline - time.monotonic()) > 0:
+            if self.patiently(lambda: self.state(dag_id, run_id), left) in TERMINAL:
+                return self.patiently(lambda: self.api.tasks(dag_id, run_id))
             time.sleep(0.5)
         return pytest.fail(f"{dag_id}, run {run_id}, did not end within {seconds:.0f} s: {self.tasks_if_any(dag_id, run_id)}")
 

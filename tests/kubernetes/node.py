@@ -44,14 +44,13 @@ class Node:
 
     def kill(self, pod: client.V1Pod, container: str, signal: str = "KILL") -> int:
         """Sends a signal to the first process of a container; its pid on the node. A container that is just being started again is waited for."""
-        core = self._cluster.new_core()
+        return int(self._cluster.wait_for(f"no process of {pod.metadata.name}/{container} on the node", lambda: self.strike(pod, container, signal), 60))
 
-        def struck() -> int | None:
-            now = core.read_namespaced_pod(pod.metadata.name, pod.metadata.namespace)
-            ids = [one.container_id or "none" for one in now.status.container_statuses or () if one.name == container]
-            return self._signal(IN_CONTAINER, ids[0].rpartition("/")[2], signal) if ids else None
-
-        return int(self._cluster.wait_for(f"no process of {pod.metadata.name}/{container} on the node", struck, 60))
+    def strike(self, pod: client.V1Pod, container: str, signal: str = "KILL") -> int | None:
+        """As :meth:`kill`, but none when the container has no process now: one that ended runs on in the API server for as long as its kubelet is away."""
+        now = self._cluster.new_core().read_namespaced_pod(pod.metadata.name, pod.metadata.namespace)
+        ids = [one.container_id or "none" for one in now.status.container_statuses or () if one.name == container]
+        return self._signal(IN_CONTAINER, ids[0].rpartition("/")[2], signal) if ids else None
 
     def kill_program(self, name: str, signal: str = "KILL") -> int:
         """Sends a signal to a program of the node, for example ``kubelet``, which the node's own supervisor starts again."""

@@ -113,15 +113,14 @@ class Killer:
         return max(begun)[2] if begun else None
 
     def _killed_job(self) -> Any:
-        """The pod of a job that was killed at its work; none when it was gone before."""
+        """The pod of a job that was killed at its work; none when that was over before."""
         try:
-            if pod := self._working_job():
-                self._node.kill(pod, "base")
+            pod = self._working_job()
+            return pod if pod and self._node.strike(pod, "base") else None
         except ApiException as error:
             if error.status != 404:
                 raise
             return None
-        return pod
 
     def _sign_of_life(self, what: str, killed: Any, left: dict[str, Try]) -> Callable[[], bool]:
         """Whether it has done something since it was killed; if the scheduler went with it, whether the tasks beside it (``left``) are taken up as well."""

@@ -3,6 +3,11 @@
 from __future__ import annotations
 
 from pathlib import Path
+from types import SimpleNamespace
+
+import pytest
+import second_halves
+from second_halves import LONGEST, ROUND, Words
 
 from tests.plugins.scheduler_process import told, variables_in
 
@@ -13,6 +18,7 @@ from airflow.executors.base_executor import BaseExecutor
 from airflow.executors.workloads.base import BundleInfo
 from airflow.executors.workloads.task import ExecuteTask, TaskInstanceDTO
 
+unread = sys.argv[2] != "0"
 begun, ends = multiprocessing.Value("i"), [multiprocessing.Event(), multiprocessing.Event()]
 def work(workload, **_):
     with begun:
@@ -42,6 +48,8 @@ try:
     rounds_until(lambda: next(passed, None) is None)
     told["first half at work"] = seen()
     ends[0].set()
+    while unread and not executor.event_buffer:  # the word is there, but an outage kept the round from taking it in
+        executor.sync()
     rounds_until(lambda: begun.value == 2)
     passed = iter(range(5))
     rounds_until(lambda: next(passed, None) is None)
@@ -53,6 +61,59 @@ finally:
 """
 
 
-def test_the_second_half_waits_for_the_first_ones_word_and_keeps_its_try(tmp_path: Path) -> None:
-    found = told(TWICE, {**variables_in(tmp_path), "AIRFLOW__CORE__PARALLELISM": "2"})
+@pytest.mark.parametrize("silent", [0, 60], ids=["as ever", "its word came in a round that an outage ended"])
+def test_the_second_half_waits_for_the_first_ones_word_and_keeps_its_try(silent: int, tmp_path: Path) -> None:
+    found = told(TWICE, {**variables_in(tmp_path), "AIRFLOW__CORE__PARALLELISM": "2"}, silent)
     assert found == {"first half at work": ["queued", 1], "second half at work": ["queued", 2]}
+
+
+class Clock:
+    """Monotonic seconds that go on when told to."""
+
+    def __init__(self) -> None:
+        self.now = 1000.0
+
+    def monotonic(self) -> float:
+        return self.now
+
+
+@pytest.fixture
+def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
+    clock = Clock()
+    monkeypatch.setattr(second_halves, "time", clock)
+    return clock
+
+
+def looks(words: Words, clock: Clock, seconds: float) -> int:
+    """How often a task is looked at, at most a thousand times so many seconds apart, until it is due."""
+    for look in range(1000):
+        if words.is_due("task", unread=False):
+            return look
+        clock.now += seconds
+    pytest.fail("it is never due")
+
+
+def test_a_first_half_that_was_killed_holds_the_second_one_for_a_minute(clock: Clock) -> None:
+    words = Words()
+    words.owed.update(["task"])
+    assert looks(words, clock, 1) == LONGEST
+    words.hear("task")
+    assert looks(words, clock, 1) == 0
+
+
+def test_a_scheduler_that_stood_still_has_not_waited(clock: Clock) -> None:
+    words = Words()
+    words.owed.update(["task"])
+    for _ in range(3):
+        assert not words.is_due("task", unread=False)
+        clock.now += 10 * LONGEST
+    assert looks(words, clock, ROUND / 2) >= LONGEST / ROUND
+
+
+def test_what_waits_takes_nobodys_slot(clock: Clock) -> None:
+    queued = [(name, SimpleNamespace(key=name)) for name in "abcd"]
+    chosen = second_halves.holding_back(lambda _self, slots: queued[:slots])
+    executor = type("Executor", (), {"event_buffer": {"b": ("success", None)}})()
+    second_halves.noting(lambda _self, _workloads: None)(executor, [queued[0][1]])
+    assert [key for key, _ in chosen(executor, 2)] == ["c", "d"]
+    assert [key for key, _ in chosen(executor, 0)] == []

@@ -15,7 +15,7 @@ from include.pods.tasks import job_task
 from include.policies import START_DATE, default_args
 
 HEAD = """
-import json, os, pathlib, signal, sys, time
+import json, os, pathlib, sys, time
 def say(level, text): print(json.dumps({"level": level, "event": text}), flush=True)
 def done(**facts): pathlib.Path(sys.argv[1]).write_text(json.dumps({"tables": {}, "facts": facts, "links": {}}))
 """
@@ -27,7 +27,7 @@ SCRIPTS = {
     "no_image": "done()",
     "no_result": "pass",
     "writes_root": "open('/opt/platform/x', 'w')",
-    "sleeps": "signal.signal(signal.SIGTERM, lambda *_: sys.exit(143)); say('info', 'asleep'); time.sleep(900); done()",  # ends when told, as jobs do
+    "sleeps": "from include.jobs.parent import end_on_term; end_on_term(); say('info', 'asleep'); time.sleep(900); done()",  # ends when told, as jobs do
 }
 ENDS_SOON = ("success", "permanent", "transient")
 
