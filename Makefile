@@ -1,7 +1,7 @@
 # The platform on this machine. Needs Python 3.11 and make; everything else comes from PyPI and Maven Central.
 .POSIX:
 .SUFFIXES:
-.PHONY: help setup demo up down clean lake model status test test-faults test-kubernetes helm-check lint lock golden bench images test-images setup-dev install manifest
+.PHONY: help setup demo up down clean lake model status test test-faults test-openedx test-kubernetes helm-check lint lock golden bench images test-images setup-dev install manifest
 
 BASE_PYTHON = python3.11
 VENV = .venv
@@ -56,6 +56,11 @@ helm-check: setup-dev manifest ## values against the official chart's schema, ou
 
 test-faults: setup-dev manifest ## the kill tests with all their rounds; takes long
 	@$(PYTHON) -m pytest tests/faults --fault-rounds 20 --backfill-days 365
+
+OPENEDX_TESTS = $(addprefix tests/jobs/openedx/,courses forum sweep tracking_logs webhooks)
+test-openedx: setup-dev manifest ## the tests of Open edX's jobs with all their events, damaged inputs, kills and deliveries; takes long
+	@EXPORT_KILLS=20 $(PYTHON) -m pytest $(OPENEDX_TESTS) --log-events 400000 --log-rounds 500 --log-kills 20 --course-rounds 20 --forum-rounds 500 \
+	  --webhook-deliveries 10000
 
 lint: setup-dev manifest ## ruff, mypy, import rules
 	@$(VENV)/bin/ruff check .

@@ -1,12 +1,14 @@
 """The arithmetic behind a workload's line."""
 
 import json
+import re
 
 import pytest
 
-from benchmarks.__main__ import noise_text
+from benchmarks.__main__ import WORKLOADS, noise_text
 from benchmarks.machine import Neighbours
 from benchmarks.results import Case, Goal, Outcome, Series, alternate, seconds_text
+from include.config.files import ROOT
 
 QUIET = Neighbours(cores=0.0, load=0.1)
 
@@ -87,3 +89,8 @@ def test_results_can_be_written_as_json() -> None:
 @pytest.mark.parametrize(("seconds", "text"), [(0.0421, "0.042s"), (1.634, "1.63s"), (38.14, "38.1s"), (611.6, "612s")])
 def test_seconds_are_short(seconds: float, text: str) -> None:
     assert seconds_text(seconds) == text
+
+
+def test_every_workload_is_described() -> None:
+    described = re.findall(r"^\*\*(P\d+), ", (ROOT / "docs/reference/benchmarks.md").read_text(encoding="utf-8"), re.MULTILINE)
+    assert sorted(described) == sorted(WORKLOADS)

@@ -22,6 +22,7 @@ from include.jobs.openedx.api.tokens import Application, TokenCache
 log = logging.getLogger(__name__)
 TOTAL_SECONDS, CONNECT_SECONDS = 60.0, 10.0
 PAGE_SIZE = 100
+MOST_BYTES = 64 << 20  # of one answer; the structure of a course of 20,000 blocks is a sixth of it
 UNLIMITED = 10**9
 PATIENCE = Patience()
 LOST = (aiohttp.ClientError, TimeoutError)
@@ -171,7 +172,7 @@ class Client:
                 async with self.session.request(
                     request.method, request.url, json=request.body, headers={"Authorization": header}, allow_redirects=False
                 ) as response:
-                    content = await response.read()
+                    content = await _content(response)
             except LOST as error:
                 request.failed(f"{type(error).__name__} {error}".strip())
                 return None
@@ -210,7 +211,7 @@ class Client:
         while True:
             try:
                 async with self.session.post(request.url, data=application.form, allow_redirects=False) as response:
-                    content = await response.read()
+                    content = await _content(response)
                 if response.status == 200:
                     found: dict[str, Any] = Answer(200, content, request.url).decode(dict[str, Any])
                     return found
@@ -225,6 +226,16 @@ class Client:
             if request.hopeless:
                 raise TransientError(f"{request}: no token after {request.attempts} attempts: {request.reason}")
             await asyncio.sleep(request.pause)
+
+
+async def _content(response: aiohttp.ClientResponse) -> bytes:
+    """The whole body. Raises ``PermanentError`` for one that is too long to be held, as soon as that is seen."""
+    content = bytearray()
+    async for piece in response.content.iter_any():
+        content += piece
+        if len(content) > MOST_BYTES:
+            raise PermanentError(f"{response.method} {response.url}: found more than {MOST_BYTES:,} bytes; allowed: an answer of at most so many")
+    return bytes(content)
 
 
 def _shown(content: bytes) -> str:

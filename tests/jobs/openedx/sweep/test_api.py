@@ -17,6 +17,7 @@ from include.jobs.openedx.api.lms import Lms
 from include.jobs.openedx.api.retries import Budget, BudgetSpentError, Patience, asked_pause
 from include.jobs.openedx.api.studio import Studio
 from include.jobs.openedx.api.tokens import Application
+from tests.jobs.openedx.sweep.listener import listener
 from tests.openedx_service import CLIENT, EXPORTS, OUTLINES, QUICK, Service, running
 
 RUNS = 230
@@ -155,6 +156,25 @@ def test_what_is_not_there(service: Service) -> None:
     found = service.ask(lambda client: Lms(client).detail(service.ids[0]))
     assert found is not None
     assert found["id"] == service.ids[0]
+
+
+def test_an_answer_that_is_too_long_is_not_held(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(client_module, "MOST_BYTES", 1 << 20)
+    token = b'{"access_token": "t", "expires_in": 3600}'
+
+    def answer(path: str) -> tuple[int, dict[str, str], bytes]:
+        return 200, {}, token if "access_token" in path else b" " * (9 << 20) if "long" in path else b'{"a": 1}' + b" " * ((1 << 20) - 8)
+
+    async def asked(address: str, path: str) -> bytes:
+        application = Application(f"{address}/oauth2/access_token", CLIENT, "secret", "JWT")
+        async with Client(f"{address}/studio", application) as client:
+            return (await client.get(path)).body
+
+    with listener(answer) as (address, heard):
+        assert len(asyncio.run(asked(address, "/just"))) == 1 << 20
+        with pytest.raises(PermanentError, match="/studio/long: found more than 1,048,576 bytes; allowed"):
+            asyncio.run(asked(address, "/long"))
+    assert [path for path in heard if "long" in path] == ["/studio/long"]
 
 
 def test_late_answers_are_asked_for_again(service: Service, monkeypatch: pytest.MonkeyPatch) -> None:
