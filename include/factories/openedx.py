@@ -51,7 +51,9 @@ COURSE_TRIAGE = (
 )
 LOGS_TRIAGE = (
     "`normalise` failed for good: the log names the file and the offset; broken lines alone never fail it, they are in the quarantine.",
-    "To do a day again, clear its run; for many days: `airflow backfill create --dag-id … --from-date … --to-date … --reprocess-behavior completed`.",
+    "The log says `is loaded, but not all log files that came late`: the run's own day is in the table; the days that it names are as they were before.",
+    "Late files are taken in by the next daily run that looks back so far. For an older day, clear its run: it is written again when its files have changed.",
+    "To write days again with the same files: `airflow backfill create --dag-id … --from-date … --to-date … --reprocess-behavior completed`.",
 )
 FORUM_TRIAGE = (
     "`load` failed: the log names collection, file and offset. Documents that cannot be read are in the quarantine, the others are loaded.",
@@ -88,6 +90,10 @@ class Deployment:
             SecretRef("FORUM_MONGODB_USERNAME", self.unit.secret, "mongodb-username", confidential=False),
             SecretRef("FORUM_MONGODB_PASSWORD", self.unit.secret, "mongodb-password"),
         )
+
+    def lake_secrets(self, place: str) -> tuple[SecretRef, ...]:
+        """What a job needs that writes to the lake what it reads at ``place``: of Google's store the deployment has its own credentials."""
+        return (*LAKE_SECRETS, SecretRef("GCS_CREDENTIALS", self.unit.secret, "gcs-credentials")) if place.startswith("gs://") else LAKE_SECRETS
 
     def asset(self, name: str) -> Asset:
         """The asset of one of its raw tables."""
@@ -132,16 +138,18 @@ def build_sweep_dag(here: Deployment) -> DAG:
 
 
 def build_tracking_logs_dag(here: Deployment) -> DAG:
-    """One day's log files into the day's partition of the table."""
-    unit, site = here.unit, here.site
-    first = unit.tracking_logs.first_day
+    """One day's log files into the day's partition of the table; days before it whose files have changed since, into theirs."""
+    unit, site, logs = here.unit, here.site, here.unit.tracking_logs
+    first = logs.first_day
+    # runs of a backfill, and those that somebody starts, are for their own day: the days before have runs of their own, perhaps at this moment
+    look_back = f"{{{{ {logs.look_back_days} if dag_run.run_type == 'scheduled' else 0 }}}}"
     arguments = (
         *("--deployment", unit.id, "--day", "{{ dag_run.partition_key or params.day }}", "--source", site.tracking_logs, "--landing", site.landing),
-        *("--run-key", "{{ run_id }}"),
+        *(("--day-folder", logs.day_folder) if logs.day_folder else ()),
+        *("--look-back-days", look_back, "--first-day", str(first), "--run-key", "{{ run_id }}"),
     )
-    spec = JobSpec("tracking-logs", arguments, domain=DOMAIN, profile=Profile.M, long=True)
-    # a day's last file arrives with the hour after midnight
-    schedule = CronPartitionTimetable("0 4 * * *", timezone="UTC", run_offset=-1, key_format="%Y-%m-%d")
+    spec = JobSpec("tracking-logs", arguments, domain=DOMAIN, profile=Profile.M, secrets=here.lake_secrets(site.tracking_logs), long=True)
+    schedule = CronPartitionTimetable(logs.cron, timezone="UTC", run_offset=-1, key_format="%Y-%m-%d")
     start = pendulum.datetime(first.year, first.month, first.day, tz="UTC")
     day = Param("", type="string", description="the day, when the run has no partition: 2026-11-20")
     # the timetable names partitions also where nothing shall run by itself: there its schedule ends where it begins
@@ -206,7 +214,8 @@ def build_forum_dag(here: Deployment) -> DAG:
     live = server.startswith("mongodb")
     common = ("--deployment", unit.id, "--database", database, "--landing", site.landing)
     source = "{{ macros.json.loads(ti.xcom_pull('dump'))['facts']['dump'] }}" if live else server
-    load = JobSpec("forum-load", (*common, "--source", source, "--run-key", "{{ run_id }}"), domain=DOMAIN, profile=Profile.M, long=True)
+    arguments = (*common, "--source", source, "--run-key", "{{ run_id }}")
+    load = JobSpec("forum-load", arguments, domain=DOMAIN, profile=Profile.M, secrets=here.lake_secrets(server), long=True)
     schedule = cron(here.environment, unit.forum_cadence.cron)
     with here.dag("forum", "Loads the forum's collections from the newest dump.", schedule, FORUM_TRIAGE) as dag:
         loaded = job_task(load, here.environment, task_id="load", pool=LAKE_POOL, outlets=[here.asset(f"mongodb__forum__{name}") for name in FORUM])

@@ -15,10 +15,10 @@ from include.local.data.steps import EPOCH
 from include.local.openedx import DEPLOYMENTS
 from include.local.platform import Platform
 
-FORUMS = ("mitxonline", "xpro")
+IN_DATABASES = ("mitxonline", "xpro")  # whose learners have a generated database
 SEED = 7
 EVENTS = 20_000  # a day and deployment
-LEARNERS = 200  # of deployments whose LMS has no generated database
+LEARNERS = 200  # of any other deployment
 ARRIVED = 3600  # seconds ago: nobody writes these files any more
 
 
@@ -33,13 +33,18 @@ class Inputs:
 
 def deliver(platform: Platform, day: int, out: TextIO) -> Inputs:
     """Brings the sources to day number ``day`` of the generators, as the databases are."""
-    forums = {name: generate_forum(platform.postgres_dsn, platform.mongodb_url, name, database=f"forum_{name}") for name in FORUMS}
+    forums = {name: _forum(platform, name) for name in DEPLOYMENTS}
     out.write(f"forums at day {day}: {sum(sum(counts.values()) for counts in forums.values()):,} documents\n")
     first: date = EPOCH.astype("datetime64[D]").astype(date)
     moment = first + timedelta(days=day)
     logs = {name: _logs(platform, name, moment) for name in DEPLOYMENTS}
     out.write(f"tracking logs of {moment}: {sum(one.events for one in logs.values()):,} events\n")
     return Inputs(moment, forums, logs)
+
+
+def _forum(platform: Platform, deployment: str) -> dict[str, int]:
+    roster = None if deployment in IN_DATABASES else invented_roster(deployment, seed=SEED, learners=LEARNERS)
+    return generate_forum(platform.postgres_dsn, platform.mongodb_url, deployment, database=f"forum_{deployment}", roster=roster)
 
 
 def _logs(platform: Platform, deployment: str, day: date) -> DayLogs:
@@ -51,6 +56,6 @@ def _logs(platform: Platform, deployment: str, day: date) -> DayLogs:
 
 
 def _roster(platform: Platform, deployment: str, day: date) -> Roster:
-    if deployment in FORUMS:  # what has learners in a database
+    if deployment in IN_DATABASES:
         return read_roster(platform.postgres_dsn, deployment, day)
     return invented_roster(deployment, seed=SEED, learners=LEARNERS)

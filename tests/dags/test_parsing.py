@@ -102,7 +102,7 @@ def test_each_unit_is_one_dag_and_each_dag_a_unit(name: str) -> None:
 
 
 def test_ids_do_not_name_the_environment() -> None:
-    assert set(dags_of("local")) | {"openedx__mitx__forum"} == set(dags_of("qa")), "a laptop has no residential learners"
+    assert set(dags_of("local")) == set(dags_of("qa"))
     assert set(dags_of("qa")) - {"branches"} == set(dags_of("production")), "production has no clones"
     assert set(dags_of("branch")) == {"warehouse", "warehouse_engagement"}, "a branch has no connections of its own"
 

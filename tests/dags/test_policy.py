@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from typing import Any
 
 import jinja2
@@ -20,11 +21,11 @@ TAGS = {
     "layer": {layer.value for layer in Layer},
 }
 # What a run without a logical date has, too; everything about dates and intervals is missing on runs that an asset triggered.
-# A run's partition key is there exactly where it has one, and nothing else of the run is asked for.
+# Of the run itself only its type is asked for, which every run has, and its partition key, which is there exactly where it has one.
 TEMPLATE_NAMES = {"ti", "run_id", "params", "task", "dag", "conn", "macros"}
 WAITING = "DbtModels"
 LIGHT = {"AirbyteSyncOperator", "CourseExport", "KnownCourses", "RememberSweep", "LastNight", "RememberNight", "ReportChangedCourses"}
-PARTITION_KEY = "dag_run.partition_key"
+OF_RUN = re.compile(r"dag_run\.(partition_key|run_type)\b")
 PARTITIONED = {"CronPartitionTimetable", "PartitionedAssetTimetable"}
 pytestmark = pytest.mark.parametrize("name", ENVIRONMENTS)
 
@@ -101,7 +102,7 @@ def test_templates_need_no_logical_date(name: str) -> None:
     parser = jinja2.Environment()
     found = {text for task in tasks(name).values() for text in task["templates"]}
     assert any("run_id" in text for text in found)
-    asked = {text: text.replace(PARTITION_KEY, "params.key") for text in found}
+    asked = {text: OF_RUN.sub("params.key", text) for text in found}
     unknown = {text: sorted(jinja2.meta.find_undeclared_variables(parser.parse(asked[text])) - TEMPLATE_NAMES) for text in found}
     assert {text: names for text, names in unknown.items() if names} == {}
 

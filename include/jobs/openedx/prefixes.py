@@ -4,9 +4,30 @@ from __future__ import annotations
 
 from typing import Any
 
+import fsspec
 from fsspec import AbstractFileSystem
 
 from include.contract import PermanentError
+
+GCS = ("gs", "gcs")
+
+
+def filesystem_of(url: str) -> tuple[AbstractFileSystem, str]:
+    """The file system of a URL or local path, and the path as that file system calls it, without a slash at the end.
+
+    Raises ``PermanentError`` for a scheme that nothing installed here can read.
+    """
+    scheme = url.partition("://")[0]
+    if scheme in GCS:
+        from include.jobs.openedx.gcs import gcs_files  # Google's packages cost two seconds, which only those pay who read there
+
+        google = gcs_files()
+        return google, str(google._strip_protocol(url)).rstrip("/")
+    try:
+        filesystem, path = fsspec.core.url_to_fs(url)
+    except (ImportError, ValueError) as error:
+        raise PermanentError(f"{url}: found no file system for {scheme}:// ({error}); allowed: s3://, gs:// or a local path") from error
+    return filesystem, str(path).rstrip("/")
 
 
 def objects_below(url: str, filesystem: AbstractFileSystem, path: str) -> dict[str, dict[str, Any]]:

@@ -1,5 +1,7 @@
 """The forum of a deployment, day after day: threads, responses, comments, users, votes and subscriptions of the course runs and learners in its databases.
 
+A deployment that has no generated database has a forum, too: its learners are then those of a roster, as its tracking logs have them.
+
 Documents have the shape that Open edX's forum service gives them, with what its years have left: fields that only newer documents have, nulls, empty
 lists, lists of documents, names that are data (``read_states``). One seed gives one forum. A day that was killed half-way is written again, to the same
 documents: their ids and who is changed follow from seed, day and id alone.
@@ -22,6 +24,7 @@ from pymongo.database import Database
 from include.local.data.frames import Connection, read
 from include.local.data.generate import GeneratorError, State, open_database, read_state
 from include.local.data.names import MITXPRO, OPENEDX
+from include.local.data.openedx_logs import Roster
 from include.local.data.steps import Step
 
 Document = dict[str, Any]
@@ -62,15 +65,15 @@ class Run:
     learners: tuple[tuple[int, str], ...]
 
 
-def generate_forum(dsn: str, server: str, deployment: str, *, database: str = DATABASE) -> dict[str, int]:
+def generate_forum(dsn: str, server: str, deployment: str, *, database: str = DATABASE, roster: Roster | None = None) -> dict[str, int]:
     """Brings the forum at a MongoDB address to the day of the deployment's database; documents by collection.
 
-    ``dsn`` as for :func:`include.local.data.generate.generate`. Raises ``GeneratorError`` for a deployment that has no generated database, for one without
-    data, and for a forum of another seed or scale.
+    ``dsn`` as for :func:`include.local.data.generate.generate`. ``roster`` says who writes where the deployment has no database: day, seed and scale are then
+    those of MITx Online's. Raises ``GeneratorError`` for a deployment that has neither, for a database without data, and for a forum of another seed or scale.
     """
-    if deployment not in _ENROLLED:
-        raise GeneratorError(f"deployment: found {deployment}; allowed: {', '.join(_ENROLLED)}, whose learners are generated")
-    source, query = _ENROLLED[deployment]
+    if roster is None and deployment not in _ENROLLED:
+        raise GeneratorError(f"deployment: found {deployment}; allowed: {', '.join(_ENROLLED)}, whose learners are generated; any other with a roster")
+    source, query = _ENROLLED[deployment] if roster is None else (OPENEDX, "")
     state = read_state(dsn, source)
     if state is None:
         raise GeneratorError(f"{source}: found no generated data; allowed: a database at some day")
@@ -79,7 +82,7 @@ def generate_forum(dsn: str, server: str, deployment: str, *, database: str = DA
         reached = _reached(states.find_one({"_id": deployment}), state, database)
         for day in range(reached + 1, state.day + 1):
             step = Step(state.seed, state.scale, day, f"{deployment}__forum")
-            write_day(client[database], step, _runs(connection, query, step))
+            write_day(client[database], step, _runs(connection, query, step) if roster is None else _runs_of(roster, step))
             states.replace_one({"_id": deployment}, {"_id": deployment, "seed": state.seed, "scale": state.scale, "day": day}, upsert=True)
         return {name: client[database][name].count_documents({}) for name in sorted(client[database].list_collection_names())}
 
@@ -100,6 +103,14 @@ def _runs(connection: Connection, query: LiteralString, step: Step) -> list[Run]
         learners[course].append((user, name))
         starts[course] = max(start, _time(step.start) if step.day else datetime.min).replace(tzinfo=UTC)
     return [Run(course, starts[course], tuple(learners[course])) for course in sorted(learners)]
+
+
+def _runs_of(roster: Roster, step: Step) -> list[Run]:
+    """The runs of a roster, which does not say when they began: people write in them at any time, as in its logs."""
+    learners: dict[str, list[tuple[int, str]]] = defaultdict(list)
+    for one in roster.enrolments:
+        learners[one.course_id].append((one.user_id, one.username))
+    return [Run(course, _aware(step.start), tuple(learners[course])) for course in sorted(learners)]
 
 
 def write_day(database: Database[Document], step: Step, runs: Sequence[Run]) -> None:

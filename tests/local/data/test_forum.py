@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from datetime import UTC, datetime
 from typing import Any
 
 import pytest
@@ -12,6 +13,7 @@ from include.local.data import forum
 from include.local.data.forum import ForumTotals, forum_totals, generate_forum
 from include.local.data.generate import GeneratorError, generate, open_database
 from include.local.data.names import OPENEDX
+from include.local.data.openedx_logs import invented_roster
 from include.local.platform import Platform
 from tests.local.data.databases import drop
 
@@ -33,7 +35,7 @@ def test_a_forum_of_the_databases_learners_day_after_day(server: str, mongodb: P
     drop(server)
     with pytest.raises(GeneratorError, match=f"{OPENEDX}: found no generated data"):
         generate_forum(server, mongodb.mongodb_url, "mitxonline")
-    with pytest.raises(GeneratorError, match="deployment: found mitx; allowed: mitxonline, xpro"):
+    with pytest.raises(GeneratorError, match="deployment: found mitx; allowed: mitxonline, xpro, whose learners are generated; any other with a roster"):
         generate_forum(server, mongodb.mongodb_url, "mitx")
     generate(server, scale=SCALE, seed=3)
     first = generate_forum(server, mongodb.mongodb_url, "mitxonline")
@@ -78,6 +80,27 @@ def test_a_forum_of_the_databases_learners_day_after_day(server: str, mongodb: P
     with pytest.raises(GeneratorError, match="forum: found seed 9"):
         generate_forum(server, mongodb.mongodb_url, "mitxonline")
     assert generate_forum(server, mongodb.mongodb_url, "xpro", database="forum_again_xpro")  # a name of its own: the session has one MongoDB["contents"] > 0
+
+
+def test_a_forum_of_learners_without_a_database(server: str, mongodb: Platform, client: Client) -> None:
+    """The residential courses have a roster, the same as their logs have; what the forum holds does not change with the day on which it was first made."""
+    roster, names = invented_roster("mitx", seed=7, learners=60), ("forum_roster", "forum_roster_again")
+    drop(server)
+    with pytest.raises(GeneratorError, match=f"{OPENEDX}: found no generated data"):
+        generate_forum(server, mongodb.mongodb_url, "mitx", database=names[0], roster=roster)
+    generate(server, scale=SCALE, seed=3)
+    first = generate_forum(server, mongodb.mongodb_url, "mitx", database=names[0], roster=roster)
+    before = documents(client, names[0])
+    assert first["contents"] > 100
+    known = {(str(one.user_id), one.username, one.course_id) for one in roster.enrolments}
+    assert {(content["author_id"], content["author_username"], content["course_id"]) for content in before["contents"]} <= known
+    assert {content["course_id"] for content in before["contents"]} == {one.course_id for one in roster.enrolments}, "every run has a thread"
+    assert max(content["created_at"] for content in before["contents"]).replace(tzinfo=UTC) < datetime(2026, 3, 3, tzinfo=UTC), "nothing is of a later day"
+    generate(server, scale=SCALE, seed=3, day=2)
+    later = generate_forum(server, mongodb.mongodb_url, "mitx", database=names[0], roster=roster)
+    assert later["contents"] > first["contents"]
+    assert generate_forum(server, mongodb.mongodb_url, "mitx", database=names[1], roster=roster) == later
+    assert documents(client, names[0]) == documents(client, names[1])
 
 
 def test_totals_count_what_they_say() -> None:

@@ -28,7 +28,7 @@ from include.config.services import forum_login
 from include.contract import JobResult, PermanentError, TransientError
 from include.jobs.openedx.forum.landing import put
 from include.jobs.openedx.forum.layout import RECORD, CollectionRecord, DumpRecord
-from include.jobs.openedx.forum.load import DEPLOYMENTS
+from include.jobs.openedx.forum.load import deployment
 
 log = logging.getLogger(__name__)
 PATIENCE_MS = 20_000
@@ -38,7 +38,7 @@ GZIP_LEVEL = 1
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """The job's flags."""
-    parser.add_argument("--deployment", required=True, choices=DEPLOYMENTS)
+    parser.add_argument("--deployment", required=True, type=deployment, help="the word in table names, for example mitxonline")
     parser.add_argument("--server", required=True, help="mongodb:// or mongodb+srv:// address without user and password; those come from the environment")
     parser.add_argument("--database", required=True)
     parser.add_argument("--landing", required=True, help="URL of the landing zone")

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from include.atomic import replacing
-from include.jobs.openedx.forum.layout import filesystem_of
+from include.jobs.openedx.prefixes import filesystem_of
 
 
 def digest_of(path: Path) -> str:

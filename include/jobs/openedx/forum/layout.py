@@ -17,12 +17,11 @@ from datetime import UTC, datetime
 from typing import Any, BinaryIO, cast
 from urllib.parse import unquote
 
-import fsspec
 from pydantic import AwareDatetime, BaseModel, ConfigDict, ValidationError
 
 from include.contract import PermanentError, TransientError
 from include.jobs.openedx.forum.frames import CutFileError
-from include.jobs.openedx.prefixes import objects_below
+from include.jobs.openedx.prefixes import filesystem_of, objects_below
 
 RECORD = "dump.json"
 DATA, METADATA = ".bson", ".metadata.json"
@@ -54,7 +53,7 @@ class Collection:
     path: str
     gzipped: bool
     stamp: tuple[int, str]
-    """Size and time of the object: when they change, somebody is still writing."""
+    """Size of the object, and its tag or time: when they change, somebody is still writing."""
     record: CollectionRecord | None = None
 
 
@@ -83,17 +82,6 @@ class Dump:
             raise TransientError(f"{collection.path}: changed while it was read; a dump is loaded once it is complete")
         if cut is not None:
             raise cut
-
-
-def filesystem_of(url: str) -> tuple[Any, str]:
-    """The file system and path of a URL. Raises ``PermanentError`` for a scheme that nothing installed here can read."""
-    try:
-        filesystem, path = fsspec.core.url_to_fs(url)
-    except (ImportError, ValueError) as error:
-        scheme = url.partition("://")[0]
-        allowed = "s3://, local paths, or one whose package is in the jobs' image (gcsfs for gs://)"
-        raise PermanentError(f"{url}: found no file system for {scheme}:// ({error}); allowed: {allowed}") from error
-    return filesystem, path.rstrip("/")
 
 
 def find_dump(url: str, database: str = "", taken_at: datetime | None = None) -> Dump:
@@ -186,4 +174,5 @@ def _check_complete(url: str, undumped: list[str], record: DumpRecord | None, co
 def _stamp(filesystem: Any, path: str) -> tuple[int, str]:
     filesystem.invalidate_cache()
     found = filesystem.info(path)
-    return int(found["size"]), str(found.get("ETag") or found.get("mtime") or found.get("updated") or found.get("LastModified") or "")
+    tag = next((found[key] for key in ("ETag", "generation", "mtime", "LastModified") if found.get(key)), "")
+    return int(found["size"]), str(tag)

@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from include.config.environments import EnvironmentSettings, current_environment
+from include.config.openedx import deployment_id
 from include.config.vocabulary import Layer
 from include.contract import JobResult, PermanentError, TableResult
 from include.jobs.openedx.forum.convert import ConvertedCollection, convert_collection
@@ -28,17 +29,24 @@ from include.lake.names import TableRef, table_in
 from include.lake.snapshots import state_of
 
 log = logging.getLogger(__name__)
-DEPLOYMENTS = ("mitx", "mitxonline", "xpro")
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """The job's flags."""
-    parser.add_argument("--deployment", required=True, choices=DEPLOYMENTS)
-    parser.add_argument("--source", required=True, help="the dump's prefix, above <database>/<collection>.bson: a local path or a URL (s3://…)")
+    parser.add_argument("--deployment", required=True, type=deployment, help="the word in table names, for example mitxonline")
+    parser.add_argument("--source", required=True, help="the dump's prefix, above <database>/<collection>.bson: a local path or a URL (s3://…, gs://…)")
     parser.add_argument("--database", default="", help="which database of the dump; not needed when there is one")
     parser.add_argument("--dumped-at", type=_moment, help="when the dump was taken (ISO 8601 with zone); else dump.json says it, or the newest object's time")
     parser.add_argument("--landing", required=True, help="URL of the landing zone")
     parser.add_argument("--run-key", required=True, help="names this run in every table: a second run under it writes nothing")
+
+
+def deployment(text: str) -> str:
+    """The flag ``--deployment``. Raises ``argparse.ArgumentTypeError`` for what no unit file could be called."""
+    try:
+        return deployment_id(text)
+    except ValueError as error:
+        raise argparse.ArgumentTypeError(str(error)) from error
 
 
 def _moment(text: str) -> datetime:

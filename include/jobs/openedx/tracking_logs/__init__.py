@@ -2,6 +2,9 @@
 
 ======================== ==============================================================================================
 :mod:`~.job`             the job ``tracking-logs``: its flags, its order of work, its result
+:mod:`~.day`             one day from its log files to its partition
+:mod:`~.lookback`        days before it whose log files have changed since
+:mod:`~.history`         which log files a partition was made of
 :mod:`~.sources`         which objects belong to a day, and whether they have stopped growing
 :mod:`~.reading`         an object's bytes, inflated, in blocks of whole lines; bad gzip, over-long lines and bombs end here
 :mod:`~.blocks`          all events of a block at once; what is unusual goes, line by line, to

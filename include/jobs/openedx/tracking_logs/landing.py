@@ -5,6 +5,7 @@ Below ``<landing>/<deployment>/openedx/``:
 ``processed_data/tracking_logs/<day>/<sha>.json.gz``            normalised events of one log file, NDJSON; large files in parts of at most about 16 MB
 ``processed_data/tracking_logs/<day>/<sha>.manifest.json``      one run: its log files, what each held, and the objects it became
 ``quarantine/tracking_logs/<day>/<sha>.jsonl``                  refused lines and objects
+``quarantine/tracking_logs/<day>/<sha>.refused.json``           log files that the day was refused with, and why
 """
 
 from __future__ import annotations
@@ -48,7 +49,34 @@ class Landing:
 
     def put_manifest(self, manifest: dict[str, Any]) -> str:
         """Stores the manifest of a run; its address."""
-        return put(self.data, json.dumps(manifest, sort_keys=True, indent=1).encode() + b"\n", "manifest.json")[0]
+        return put(self.data, _document(manifest), "manifest.json")[0]
+
+    def manifests(self) -> dict[str, dict[str, Any]]:
+        """All manifests of the day by their addresses, those of writes that came to nothing included."""
+        return _documents(self.data, "manifest.json")
+
+    def put_refusal(self, refusal: dict[str, Any]) -> str:
+        """Stores why the day was refused; its address."""
+        return put(self.quarantine, _document(refusal), "refused.json")[0]
+
+    def refusals(self) -> dict[str, dict[str, Any]]:
+        """All refusals of the day by their addresses."""
+        return _documents(self.quarantine, "refused.json")
+
+
+def _document(content: dict[str, Any]) -> bytes:
+    return json.dumps(content, sort_keys=True, indent=1).encode() + b"\n"
+
+
+def _documents(prefix: str, suffix: str) -> dict[str, dict[str, Any]]:
+    fs, folder = url_to_fs(prefix)
+    fs.invalidate_cache(folder)
+    try:
+        paths = fs.ls(folder, detail=False)
+    except FileNotFoundError:  # nothing was stored yet
+        return {}
+    names = sorted(path.rpartition("/")[2] for path in paths)
+    return {f"{prefix}/{name}": json.loads(fs.cat_file(f"{folder}/{name}")) for name in names if name.endswith(f".{suffix}")}
 
 
 def put(prefix: str, data: bytes, suffix: str) -> tuple[str, bool]:

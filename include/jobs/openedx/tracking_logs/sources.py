@@ -2,6 +2,9 @@
 
 An object belongs to the last day that its path below the prefix names, written ``2026-03-02`` or ``20260302``: to exactly one, so no
 event can get into two partitions. Names are only ever compared, opened and recorded; nothing is built from them.
+
+So a day's files may lie anywhere below the prefix, and who asks for a day, or for several, lists all of it. Only where the unit says in which
+folder each day's files lie (``day_folder``), that folder alone is listed.
 """
 
 from __future__ import annotations
@@ -10,22 +13,23 @@ import hashlib
 import logging
 import re
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from datetime import UTC, date, datetime, timedelta
-from typing import Any
+from typing import Any, TypeAlias
 
 from fsspec import AbstractFileSystem
-from fsspec.core import url_to_fs
 
 from include.contract import TransientError
-from include.jobs.openedx.prefixes import objects_below
+from include.jobs.openedx.prefixes import filesystem_of, objects_below
 
 log = logging.getLogger(__name__)
 _DAY = re.compile(r"(?<!\d)(20\d\d)(-?)(0[1-9]|1[0-2])\2(0[1-9]|[12]\d|3[01])(?!\d)", re.ASCII)
 OLD = timedelta(minutes=15)
 """An object last written so long ago is complete, even if the store's clock and ours differ as far as S3 allows."""
 _HASH_BYTES = 8 << 20
+States: TypeAlias = dict[str, tuple[int, str]]
+"""Objects by their names below the prefix, each with its size and tag: what a listing shows."""
 
 
 @dataclass(frozen=True, order=True)
@@ -46,26 +50,40 @@ class Source:
 
 @dataclass(frozen=True)
 class Prefix:
-    """Where a deployment's log files lie."""
+    """Where a deployment's log files lie. ``day_folder`` is the folder of a day below it, in the letters of ``strftime``; empty when a day has none."""
 
     url: str
+    day_folder: str = ""
 
     def open(self) -> tuple[AbstractFileSystem, str]:
         """The file system and the prefix as it calls it, without a slash at the end."""
-        fs, path = url_to_fs(self.url)
-        return fs, str(path).rstrip("/")
+        return filesystem_of(self.url)
 
     def list(self, day: date) -> tuple[Source, ...]:
         """The day's objects as they are now, sorted by name. Raises ``PermanentError`` for a bucket that is not there or may not be listed."""
+        return self.by_day([day])[day]
+
+    def by_day(self, days: Iterable[date]) -> dict[date, tuple[Source, ...]]:
+        """The same for several days, from one listing of the prefix, or one of each day's folder."""
         fs, root = self.open()
-        found = objects_below(self.url, fs, root)
-        names = ((path[len(root) :].lstrip("/"), path, info) for path, info in found.items() if not path.endswith("/"))
-        return tuple(sorted(_source(name, path, info) for name, path, info in names if day_of(name) == day))
+        found: dict[date, set[Source]] = {day: set() for day in days}
+        for place in sorted({f"{root}/{day.strftime(self.day_folder)}" if self.day_folder else root for day in found}):
+            for path, info in objects_below(self.url, fs, place).items():
+                name = path[len(root) :].lstrip("/")
+                day = None if path.endswith("/") else day_of(name)
+                if day in found:
+                    found[day].add(_source(name, path, info))
+        return {day: tuple(sorted(sources)) for day, sources in found.items()}
 
     def name_of(self, source: Source) -> str:
         """The object's full address."""
         fs, _ = self.open()
         return str(fs.unstrip_protocol(source.path))
+
+
+def states(sources: Iterable[Source]) -> States:
+    """What the listing of some objects shows."""
+    return {source.name: source.state for source in sources}
 
 
 def day_of(name: str) -> date | None:
@@ -100,7 +118,10 @@ def settled(listed: Callable[[], tuple[Source, ...]], *, interval: float, patien
 
 
 def check_unchanged(read: tuple[Source, ...], now: tuple[Source, ...]) -> None:
-    """Raises ``TransientError`` when an object is no longer what it was when it was read. Objects that came since are the next run's."""
+    """Raises ``TransientError`` when an object is no longer what it was when it was read.
+
+    Objects that came since are none of this write: the manifest does not name them, so the next run that looks at the day opens it again.
+    """
     present = {one.name: one for one in now}
     kept = tuple(present[one.name] for one in read if one.name in present)
     if changes := _changes(read, kept):

@@ -9,6 +9,7 @@ from typing import Annotated, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
+from include.config.openedx import LearnPlatform
 from include.contract import PermanentError
 
 Endpoint = Literal["content_files", "ovs_videos", "learning_resources"]
@@ -56,7 +57,7 @@ class ContentFiles(BaseModel):
     course_id: Annotated[str, Field(pattern=r"^course-v1:[^/\s+]+\+[^/\s+]+\+[^/\s+]+$", max_length=255)]
     course_readable_id: Annotated[str, Field(min_length=1, max_length=255)]
     content_path: Annotated[str, Field(pattern=r"^[^/\s][^\s]*$", max_length=1024)]
-    source: Literal["mitxonline", "xpro", "mit_edx"]
+    source: LearnPlatform
 
 
 def content_files_event(*, course_id: str, content_path: str, source: str, run_key: str) -> Event:

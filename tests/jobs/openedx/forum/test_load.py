@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import argparse
 import base64
 import gzip
 import io
@@ -12,6 +13,7 @@ import shutil
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
+from types import ModuleType
 from typing import Any
 
 import boto3
@@ -23,6 +25,7 @@ from pyiceberg.catalog import Catalog
 
 from include.config.environments import current_environment
 from include.contract import JobResult, PermanentError, TransientError
+from include.jobs.openedx.forum import dump as dump_job
 from include.jobs.openedx.forum import load
 from include.jobs.openedx.forum.convert import ConvertedCollection, convert_collection
 from include.jobs.openedx.forum.frames import CutFileError
@@ -276,9 +279,22 @@ def test_what_is_no_whole_dump_is_told(tmp_path: Path) -> None:
         forum_load(dump, tmp_path, "run")
 
 
-def test_a_scheme_without_its_package_is_named(tmp_path: Path) -> None:
-    with pytest.raises(PermanentError, match=r"gs://dumps/forum: found no file system for gs:// .*gcsfs.*; allowed: s3://, local paths, or one whose package"):
-        forum_load("gs://dumps/forum", tmp_path, "run")
+@pytest.mark.parametrize("scheme", ["abfs", "nowhere"])
+def test_a_scheme_without_its_package_is_named(tmp_path: Path, scheme: str) -> None:
+    with pytest.raises(PermanentError, match=rf"{scheme}://dumps/forum: found no file system for {scheme}:// .*; allowed: s3://, gs:// or a local path"):
+        forum_load(f"{scheme}://dumps/forum", tmp_path, "run")
+
+
+@pytest.mark.parametrize("module", [load, dump_job])
+def test_any_deployment_that_a_unit_file_may_name_is_taken(module: ModuleType) -> None:
+    parser = argparse.ArgumentParser(exit_on_error=False)
+    module.add_arguments(parser)
+    rest = {load: ("--source", "s3://dumps", "--run-key", "1"), dump_job: ("--server", "mongodb://mongo", "--database", "forum")}[module]
+    flags = (*rest, "--landing", "s3://landing")
+    assert parser.parse_args(["--deployment", "edge", *flags]).deployment == "edge"
+    for wrong in ("Edge", "mitx_online", "../mitx", ""):
+        with pytest.raises(argparse.ArgumentError, match=r"--deployment: found .*; allowed: the id of a deployment: lower-case letters and digits"):
+            parser.parse_args(["--deployment", wrong, *flags])
 
 
 def test_views_and_the_servers_own_collections_are_left_out_and_named(tmp_path: Path) -> None:

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import gzip
 import json
+from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass
-from datetime import date
+from datetime import date, timedelta
 from pathlib import Path
 
 import fsspec
@@ -112,3 +113,21 @@ def test_an_object_that_is_cut_is_refused_whole(on_s3: OnS3) -> None:
 def test_a_bucket_that_is_not_there_is_named(on_s3: OnS3) -> None:
     with pytest.raises(PermanentError, match="s3://nowhere/logs: cannot be listed: The specified bucket does not exist"):
         on_s3.run("run:1", "--source", "s3://nowhere/logs")
+
+
+@pytest.mark.parametrize("folder", ["", "%Y-%m-%d"], ids=["prefix", "folder"])
+def test_late_objects_are_taken_in_by_the_next_daily_run(on_s3: OnS3, folder: str) -> None:
+    """Told by tags and manifests of the stores; one that is delivered again with the same bytes is no news."""
+    flags = ("--look-back-days", "7", "--day-folder", folder)
+    days = [DAY - timedelta(days=1), DAY]
+    for day in days:
+        on_s3.put_object(f"{day}/a.log", event(1))
+        on_s3.run(f"run:{day}", *flags, day=day)
+    on_s3.put_object(f"{days[0]}/a.log", event(1))
+    on_s3.put_object(f"{days[1]}/b.log", event(2))
+    on_s3.put_object("2026-03-03/a.log", event(3))
+    result = on_s3.run("run:next", *flags, day=DAY + timedelta(days=1))
+    assert {day: facts["events"] for day, facts in result.facts["late"].items()} == {str(DAY): 2}
+    assert Counter(row["log_day"] for row in on_s3.rows("log_day")) == {days[0]: 1, days[1]: 2, DAY + timedelta(days=1): 1}
+    again = on_s3.run("run:next", *flags, day=DAY + timedelta(days=1))
+    assert (again.facts["repeated"], on_s3.commits) == (True, 4)

@@ -10,6 +10,8 @@ import signal
 import subprocess
 import sys
 import time
+from collections import Counter
+from datetime import timedelta
 from pathlib import Path
 
 import psutil
@@ -57,6 +59,37 @@ def test_killed_at_any_moment_and_tried_again(deployment: Deployment, logs_varia
         assert [row["username"] for row in found if row["source_object"] == "2026-03-02-late.log.gz"] == [f"user_{9_000 + kill}"]
     keys = [snapshot.summary.additional_properties["run-key"] for snapshot in deployment.catalog.load_table(deployment.identifier).snapshots()]
     assert len(keys) == len(set(keys))
+
+
+@pytest.mark.parametrize("commits", [1, 2, 3])
+def test_killed_while_it_takes_in_late_files(deployment: Deployment, logs_variables: dict[str, str], tmp_path: Path, commits: int) -> None:
+    """``kill -9`` after the run's own day, after one late day, after all: the next attempt does the rest, and every day is written once."""
+    days = [DAY - timedelta(days=number) for number in (3, 2, 1)]
+    for day in days:
+        deployment.put(f"{day}-a.log.gz", LINES)
+        deployment.run(f"run:{day}", day=day)
+    untouched = [row for row in deployment.rows() if row["log_day"] == days[1]]
+    for day in (days[0], days[2]):
+        deployment.put(f"late/{day}-b.log.gz", LINES + event(9_000))
+    deployment.put(f"{DAY}-a.log.gz", LINES)
+    flags = deployment.flags("run:daily", "--look-back-days", "7")
+    process = start(tmp_path / "killed.json", flags, logs_variables)
+    while process.poll() is None and deployment.commits < len(days) + commits:
+        time.sleep(0.01)
+    members = family(process.pid)
+    with contextlib.suppress(ProcessLookupError):
+        process.kill()
+    process.communicate(timeout=600)
+    psutil.wait_procs(members, timeout=120)
+    again = watch(start(tmp_path / "again.json", flags, logs_variables))
+    assert again.code == 0, again.log
+    late = JobResult.from_json((tmp_path / "again.json").read_text(encoding="utf-8")).facts["late"]
+    assert {day: facts["events"] for day, facts in late.items()} == {str(days[0]): 4_001, str(days[2]): 4_001}
+    rows = deployment.rows("log_day", "source_object", "source_offset")
+    assert Counter(row["log_day"] for row in rows) == {days[0]: 4_001, days[1]: 2_000, days[2]: 4_001, DAY: 2_000}
+    assert len({tuple(row.values()) for row in rows}) == len(rows), "no event twice"
+    assert [row for row in deployment.rows() if row["log_day"] == days[1]] == untouched
+    assert deployment.commits == len(days) + 3, "the day itself and two days before it, each once"
 
 
 def test_a_process_that_does_not_answer_holds_up_no_end() -> None:

@@ -51,6 +51,30 @@ def test_names_are_names(tmp_path: Path) -> None:
             assert stream.read() == b"x"
 
 
+def put(folder: Path, *names: str) -> None:
+    for name in names:
+        (folder / name).parent.mkdir(exist_ok=True, parents=True)
+        (folder / name).write_bytes(b"x")
+
+
+def test_days_are_listed_together(tmp_path: Path) -> None:
+    names = {date(2026, 3, 1): ["2026-03-01.log"], DAY: ["2026-03-01/late/2026-03-02.log", "a/20260302.log"], date(2026, 3, 3): []}
+    put(tmp_path, *(name for found in names.values() for name in found), "2026-03-04.log", "none.log")
+    found = Prefix(str(tmp_path)).by_day(names)
+    assert {day: [source.name for source in sources] for day, sources in found.items()} == names
+    assert found[DAY] == Prefix(str(tmp_path)).list(DAY)
+
+
+@pytest.mark.parametrize("folder", ["%Y-%m-%d", "logs/day=%Y%m%d"])
+def test_a_days_folder_alone_is_listed(tmp_path: Path, folder: str) -> None:
+    """Where the unit says that a day has one: what lies elsewhere is not looked at."""
+    names = [f"{DAY.strftime(folder)}/{name}" for name in ("1.log", "deep/2.log")]
+    put(tmp_path, *names, f"{date(2026, 3, 3).strftime(folder)}/3.log", "elsewhere/2026-03-02.log")
+    prefix = Prefix(str(tmp_path), folder)
+    assert [source.name for source in prefix.list(DAY)] == names
+    assert [len(sources) for sources in prefix.by_day([date(2026, 3, day) for day in (1, 2, 3)]).values()] == [0, 2, 1]
+
+
 def test_an_absent_prefix_has_no_objects(tmp_path: Path) -> None:
     assert Prefix(str(tmp_path / "nowhere")).list(DAY) == ()
 
