@@ -6,22 +6,25 @@ of the changed courses have been asked for. A sweep that dies in between is repe
 
 from __future__ import annotations
 
+import time
 from collections.abc import Mapping
 from datetime import timedelta
 from typing import Any
 
 from airflow.sdk import Asset, BaseOperator
-from airflow.sdk.exceptions import AirflowSkipException
+from airflow.sdk.exceptions import AirflowFailException, AirflowSkipException
 
 from include.config.environments import EnvironmentSettings
-from include.contract import JobResult
+from include.contract import JobResult, TransientError
 from include.pods.job import JobSpec
 from include.pods.outcome import publish_results
 from include.pods.tasks import job_task
 
 STATE = "sweep_state"
-EXPORT_LIMIT = timedelta(minutes=70)
-"""The job allows an export 60 minutes and says then what became of it; this is for a triggerer that is never answered."""
+EXPORT_LIMIT = timedelta(minutes=60)
+"""How long the triggerer waits for an export. Not less than the jobs allow one, so that the next try begins another and does not join what hangs."""
+TRIGGERER_LIMIT = EXPORT_LIMIT + timedelta(minutes=10)
+"""When the scheduler gives a triggerer up that says nothing."""
 
 
 class KnownCourses(BaseOperator):
@@ -106,12 +109,18 @@ class CourseExport(BaseOperator):
         if not begun.facts["ended"]:
             from openedx_triggers import ExportTrigger
 
-            trigger = ExportTrigger(**self.studio, url=begun.facts["poll_url"])
-            self.defer(trigger=trigger, method_name="resume", timeout=EXPORT_LIMIT)
+            trigger = ExportTrigger(**self.studio, url=begun.facts["poll_url"], ends_at=time.time() + EXPORT_LIMIT.total_seconds())
+            self.defer(trigger=trigger, method_name="resume", timeout=TRIGGERER_LIMIT)
         return self._run("finish", context).facts
 
     def resume(self, context: Any, event: dict[str, Any]) -> dict[str, Any]:
-        """As :meth:`execute`, from where Studio said that the export has ended; the job finds out how."""
+        """As :meth:`execute`, from where Studio said that the export has ended; the job finds out how.
+
+        Raises ``TransientError`` for an export that took too long, ``AirflowFailException`` when the triggerer had no credentials to ask with. The job is not
+        asked then: it would wait in the triggerer's place, and hold a worker.
+        """
+        if "error" in event:
+            raise (AirflowFailException if event["permanent"] else TransientError)(event["error"])
         self.log.info("Studio says: %s", event["state"])
         return self._run("finish", context).facts
 

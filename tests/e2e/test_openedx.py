@@ -6,18 +6,22 @@ import os
 import re
 import subprocess
 import sys
+import threading
 import time
 from collections import Counter
 from collections.abc import Iterator
+from dataclasses import dataclass, field
 from datetime import date, timedelta
 from pathlib import Path
 
+import httpx
 import pyarrow as pa
 import pytest
 from pyiceberg.catalog import Catalog
 
 from include.config.environments import current_environment
 from include.config.files import ROOT
+from include.config.load import load_units_strictly
 from include.config.vocabulary import Layer
 from include.lake.catalog import open_catalog
 from include.lake.names import table_in
@@ -26,13 +30,18 @@ from include.local.data.openedx_logs import DayLogs, invented_roster, write_day
 from include.local.openedx import DEPLOYMENTS
 from include.local.paths import Paths
 from include.local.platform import Platform
+from include.local.ports import Ports
+from include.local.programs import ServiceError
 from tests.backfills import ask_for, kill, states, wait_until
+from tests.openedx_service import EXPORTS
 from tests.variables import without_platform
 
 DAG_ID, TABLE = "openedx__mitx__tracking_logs", "raw__mitx__openedx__tracking_logs"
 FIRST, DAYS, EVENTS = date(2026, 1, 15), 30, 240  # before the demo's days
 KILLED_AFTER = 6  # days loaded
 PATIENCE = 1800.0  # seconds
+EXPORT = {"states": ["Pending", "In Progress"], "seconds": 3.5}
+"""How exports go: ended when their triggers first ask, after eight seconds, and under way long enough that those of one sweep would meet."""
 pytestmark = [pytest.mark.live, pytest.mark.timeout(7200)]
 
 
@@ -41,6 +50,39 @@ def state(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
     folder = tmp_path_factory.mktemp("openedx") / "state"
     yield folder
     Platform(Paths(state=folder)).clean()
+
+
+@dataclass
+class Studios:
+    """The exports of a demo, looked at while it runs, since it ends what it started: how many each deployment's Studio has begun, and built at a time."""
+
+    state: Path
+    begun: dict[str, int] = field(default_factory=dict)
+    most: dict[str, int] = field(default_factory=dict)
+    _over: threading.Event = field(default_factory=threading.Event)
+
+    def __enter__(self) -> Studios:
+        self._thread = threading.Thread(target=self._look, daemon=True)
+        self._thread.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._over.set()
+        self._thread.join(60)
+
+    def _look(self) -> None:
+        told = False
+        with httpx.Client(trust_env=False, timeout=20) as http:
+            while not self._over.wait(0.5):
+                try:
+                    root = f"http://127.0.0.1:{Ports(self.state / 'ports.json').known('openedx')}"
+                    if not told:
+                        told = http.post(f"{root}/_faults", json=[{"match": EXPORTS, "count": None, "export": EXPORT}]).is_success
+                    for name in DEPLOYMENTS:
+                        found = http.get(f"{root}/_exports/{name}").raise_for_status().json()
+                        self.begun[name], self.most[name] = len(found["tasks"]), found["most_at_once"]
+                except (ServiceError, httpx.TransportError):
+                    continue  # not started yet, or ended
 
 
 def demo(state: Path) -> str:
@@ -54,7 +96,12 @@ def demo(state: Path) -> str:
 
 def test_two_days(state: Path) -> None:
     """The second day adds what changed, and what was deleted at the sources is told as such."""
-    first = demo(state)
+    with Studios(state) as studios:
+        first = demo(state)
+    slots = {unit.id: unit.export_slots for unit in load_units_strictly("openedx", current_environment())}
+    assert set(studios.begun) == set(slots)
+    assert any(studios.begun[name] > count for name, count in slots.items()), "or the slots were never full"
+    assert {name: most for name, most in studios.most.items() if not 1 <= most <= slots[name]} == {}, slots
     for deployment in DEPLOYMENTS:
         assert re.search(rf"openedx__{deployment}__course +[1-9]\d* success", first), first[-6000:]
         assert re.search(rf"{deployment}: events by type +equal", first)

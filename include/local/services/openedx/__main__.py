@@ -14,7 +14,7 @@ from include.config.errors import ConfigError
 from include.config.services import openedx_application
 from include.local.data.openedx_runs import CHANGED, DEPLOYMENTS, CourseRun, invented_runs, runs_from_databases
 from include.local.services.openedx.app import OpenEdx
-from include.local.services.openedx.content import SMALL, generated
+from include.local.services.openedx.content import MALFORMED, SMALL, Variety, generated
 from include.local.services.openedx.exports import ExportPlan
 from include.local.services.openedx.store import Deployment
 from include.local.services.serving import configuration, serve
@@ -33,6 +33,8 @@ def arguments(argv: Sequence[str] | None = None) -> argparse.Namespace:
     courses.add_argument("--courses", type=int, help="so many invented course runs in each deployment")
     parser.add_argument("--seed", type=int, default=7, help="of invented course runs, and of what is inside them (default: %(default)s)")
     parser.add_argument("--small", action="store_true", help="small courses that are quickly made, for thousands of runs")
+    parser.add_argument("--usual-sizes", action="store_true", help="courses of 40 to 400 blocks (default: 10 to 4,000, most of them few)")
+    parser.add_argument("--malformed", type=_share, default=MALFORMED, help="share of courses with members that cannot be read (default: %(default)s)")
     parser.add_argument("--changed", type=float, default=CHANGED, help="share of invented course runs that a day publishes again (default: %(default)s)")
     parser.add_argument("--latency", type=float, default=0.0, help="seconds before every answer")
     parser.add_argument("--token-seconds", type=int, default=3600, help="lifetime of access tokens")
@@ -41,11 +43,18 @@ def arguments(argv: Sequence[str] | None = None) -> argparse.Namespace:
     return parser.parse_args(argv)
 
 
+def _share(text: str) -> float:
+    found = float(text)  # argparse tells of what is no number
+    if not 0 <= found <= 1:
+        raise argparse.ArgumentTypeError(f"found {text}; allowed: a share between 0 and 1")
+    return found
+
+
 def deployments_of(options: argparse.Namespace) -> dict[str, Deployment]:
     """All deployments, with the runs that the command line asks for."""
     found = {}
     for name in DEPLOYMENTS:
-        content = SMALL if options.small else generated(options.seed)
+        content = SMALL if options.small else generated(options.seed, Variety(not options.usual_sizes, options.malformed))
         found[name] = Deployment(name, partial(_runs, name, options), content, live=bool(options.source_dsn))
         plan = ExportPlan()
         found[name].exports.plan = plan.model_copy(update={"seconds": options.export_seconds / len(plan.states)})

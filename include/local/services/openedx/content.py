@@ -4,17 +4,24 @@ from __future__ import annotations
 
 import gzip
 import io
+import math
 import tarfile
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Any
 from xml.sax.saxutils import quoteattr
 
-from include.local.data.olx.archive import OlxCourse, olx_course
+from include.local.data.olx.archive import BROKEN, Extras, OlxCourse, olx_course
 from include.local.data.olx.expected import structure_document
+from include.local.data.olx.plan import rng_of
 from include.local.data.openedx_runs import CourseRun
 
 CHAPTERS, SEQUENTIALS, VERTICALS = 3, 2, 2
+SMALLEST, USUAL, LARGEST = 10, 400, 4_000
+# Of a hundred courses, 94 have a log-normal size around 50 blocks, cut at 10 and 400, and six lie anywhere between 400 and 4,000, each doubling as likely
+# as the next. So half of all courses have fewer than some 55 blocks, three in four fewer than some 110, two in a hundred more than 1,500.
+LARGE, MIDDLE, SPREAD = 0.06, 50, 0.9
+MALFORMED = 0.05
 Blocks = dict[str, dict[str, Any]]
 
 
@@ -29,13 +36,35 @@ class Content:
     structure_of: Callable[[CourseRun], Blocks]
 
 
-def generated(seed: int) -> Content:
-    """The courses of :mod:`include.local.data.olx`; building one takes some milliseconds, its archive some more."""
+@dataclass(frozen=True)
+class Variety:
+    """How courses differ, by seed and course alone: a course that is published again keeps its size, but for the block that is added, and its members.
 
-    def course(run: CourseRun) -> OlxCourse:
-        return olx_course(run.olx, seed=seed, version=run.revision)
+    ``sizes``: from 10 to 4,000 blocks, most of them few; otherwise 40 to 400, mostly some 80. ``malformed``: the share of courses that have members which
+    cannot be read, between one of them and one of each kind.
+    """
 
-    return Content(lambda run: course(run).archive, lambda run: structure_document(course(run).plan))
+    sizes: bool = True
+    malformed: float = MALFORMED
+
+
+def generated(seed: int, variety: Variety = Variety()) -> Content:
+    """The courses of :mod:`include.local.data.olx`; building one takes some milliseconds, its archive some more, the largest a second."""
+    return Content(lambda run: course_of(run, seed, variety).archive, lambda run: structure_document(course_of(run, seed, variety).plan))
+
+
+def course_of(run: CourseRun, seed: int, variety: Variety = Variety()) -> OlxCourse:
+    """The course of a run as :func:`generated` has it, for whoever counts what must be in it."""
+    draws = rng_of(seed, run.id, "malformed")
+    malformed = int(draws.integers(1, len(BROKEN) + 1)) if draws.random() < variety.malformed else 0
+    return olx_course(run.olx, seed=seed, blocks=_size(run.id, seed) if variety.sizes else None, version=run.revision, extras=Extras(malformed=malformed))
+
+
+def _size(course_id: str, seed: int) -> int:
+    draws = rng_of(seed, course_id, "blocks")
+    if draws.random() < LARGE:
+        return round(USUAL * math.pow(LARGEST / USUAL, draws.random()))
+    return min(USUAL, max(SMALLEST, round(float(draws.lognormal(math.log(MIDDLE), SPREAD)))))
 
 
 def structure_of(run: CourseRun) -> Blocks:
