@@ -13,6 +13,7 @@ from include.config.openedx import OpenedxUnit
 from include.local.airflow_api import TERMINAL, Run
 from include.local.demo import next_day, perform
 from include.local.openedx_inputs import Inputs, deliver
+from include.local.openedx_sources import SourceRecords, deployments
 from include.local.openedx_summary import print_openedx_summary
 from include.local.paths import Paths
 from include.local.platform import Part, Platform
@@ -79,6 +80,16 @@ class OpenedxRound(Round):
             self._reported[sweep.run_id] = int(found["value"]) if found else 0
         return self._reported[sweep.run_id]
 
+    def sweeps(self) -> dict[str, int]:
+        """How many sweeps of each deployment have ever succeeded, those of earlier rounds included."""
+        paths = {unit.id: f"/dags/{unit.dag_id('sweep')}/dagRuns" for unit in self.units}
+        return {name: int(self.api.call("GET", path, state="success", limit=1)["total_entries"]) for name, path in paths.items()}
+
+    @property
+    def most(self) -> dict[str, int]:
+        """How many changed course runs a sweep of each deployment may take."""
+        return {unit.id: unit.sites[self.settings.name].max_changed or unit.sweep.max_changed for unit in self.units}
+
     def lines(self, runs: Sequence[Run]) -> list[tuple[str, str]]:
         """A line for each run, but one for all course runs of a deployment."""
         lines = super().lines([run for run in runs if not run.dag_id.endswith("__course")])
@@ -97,8 +108,13 @@ def demo(scale: float = SCALE, paths: Paths | None = None, out: TextIO = sys.std
     def work(platform: Platform) -> bool:
         settings = current_environment()
         inputs = deliver(platform, next_day(platform, scale, out), out)
-        runs = OpenedxRound(platform, settings, out, inputs=inputs).run()
+        records = SourceRecords(platform.paths.state / "sources")
+        records.deliver(inputs)
+        performed = OpenedxRound(platform, settings, out, inputs=inputs)
+        runs = performed.run()
+        sweeps = performed.sweeps()
         platform.stop(only_own=True, keep=KEEP)  # Airflow would go on tidying up, beside the summary
-        return print_openedx_summary(platform, settings, inputs, runs, out)
+        records.sweep(deployments(platform.postgres_dsn), sweeps, performed.most)
+        return print_openedx_summary(platform, settings, inputs, records.read(), runs=runs, out=out)
 
     return perform(paths, PARTS, services="Trino, PostgreSQL, Open edX, MIT Learn", wrong="the lake does not hold what the sources do", work=work, out=out)

@@ -5,14 +5,23 @@ from __future__ import annotations
 import json
 from collections import Counter, defaultdict
 from collections.abc import Iterator
+from dataclasses import replace
 from datetime import timedelta
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
 
 from include.config.environments import read_environment
-from include.local.data.engagement import EngagementTotals
+from include.local import openedx_found
+from include.local.data.acts import Act, Stretch, watched
+from include.local.data.engagement import KINDS, ROWS, VIDEO, report_rows, totals_of
+from include.local.data.olx.expected import structure_document
+from include.local.openedx_sources import CourseFacts, CourseRecord, Sources, facts_of
+from include.local.openedx_summary import Check, report_checks
 from include.local.platform import Platform
+from include.local.services.openedx.content import Content
+from include.local.summary import Lake
 from tests.dbt.engagement import DAY, DEPLOYMENTS, JOBS, PREFIX, TAG, Engagement, profiles_for
 
 pytestmark = [pytest.mark.lake, pytest.mark.timeout(900)]
@@ -60,41 +69,44 @@ def assert_facts_hold_every_event(lane: Engagement) -> None:
             assert {row[1:4]: row[4] for row in rows if row[0] == deployment} == expected, f"{fact} of {deployment}"
 
 
-def assert_reports_equal_the_generators_totals(lane: Engagement) -> None:
-    """Block by block as the generator thought them up, where no odd line hides what an event was about; answers are told by the server and never hidden."""
-    watched = lane.query("""SELECT platform, courserun_readable_id, user_username, video_block_id, video_played_seconds * 1000
-        FROM {dimensional}.afact_video_engagement WHERE video_played_seconds > 0""")
-    problems = lane.query("""SELECT platform, courserun_readable_id, problem_block_id, attempt_count, attempting_learner_count, correct_attempt_count
-        FROM {reporting}.problem_engagement_report WHERE attempt_count > 0""")
-    for deployment in DEPLOYMENTS:
-        totals = lane.totals(deployment)
-        attempts, correct, learners = Counter[tuple[str, str]](), Counter[tuple[str, str]](), Counter[tuple[str, str]]()
-        for (course, _, block), count in totals.attempts.items():
-            attempts[course, block] += count
-            learners[course, block] += 1
-        for (course, _, block), count in totals.correct.items():
-            correct[course, block] += count
-        found = {row[1:3]: row[3:] for row in problems if row[0] == deployment}
-        assert {block: row[:2] for block, row in found.items()} == {block: (attempts[block], learners[block]) for block in attempts}
-        if deployment in EXACT:
-            assert {block: row[2] for block, row in found.items()} == {block: correct[block] for block in attempts}
-            assert {row[1:4]: row[4] for row in watched if row[0] == deployment} == {key: count for key, count in totals.watched.items() if count}
+def acts_of(lane: Engagement, deployment: str) -> list[Act]:
+    """Of everything delivered so far, each day once: told by the generator, however odd the lines became."""
+    return [act for logs in lane.delivered[deployment].values() for act in logs.totals.acts]
 
 
-def assert_report_totals_equal_a_count_of_the_events(lane: Engagement) -> None:
-    """Of every deployment, its odd lines included."""
-    videos = {row[0]: row[1:] for row in lane.query("""SELECT platform, sum(play_count), sum(completion_count), sum(played_seconds) * 1000,
-        sum(watched_seconds) * 1000 FROM {reporting}.video_engagement_report GROUP BY 1""")}  # fmt: skip
-    problems = {row[0]: row[1:] for row in lane.query("""SELECT platform, sum(attempt_count), sum(correct_attempt_count)
-        FROM {reporting}.problem_engagement_report GROUP BY 1""")}  # fmt: skip
-    pages = {row[0]: row[1:] for row in lane.query("SELECT platform, sum(view_count), sum(close_count) FROM {reporting}.page_engagement_report GROUP BY 1")}
+def assert_reports_equal_the_generators_acts(lane: Engagement) -> None:
+    """Every row and every column that sums up what learners did. What the jobs landed tells the same: where it does not, the fault lies before the models."""
+    found = {name: lane.query(f"SELECT platform, {', '.join(row.__dataclass_fields__)} FROM {{reporting}}.{name}") for name, row in ROWS.items()}
     for deployment in DEPLOYMENTS:
-        expected = lane.reports(deployment)
-        assert EngagementTotals(*videos[deployment], *problems[deployment], *pages[deployment]) == expected, deployment
-        assert 0 < expected.watched_ms < expected.played_ms, "somebody watched something twice"
+        expected = report_rows(acts_of(lane, deployment))
+        totals = totals_of(expected)
+        assert lane.reports(deployment) == totals, f"{deployment}: the normalised lines"
+        assert 0 < totals.watched_ms < totals.played_ms, "somebody watched something twice"
+        assert min(totals.plays, totals.completions, totals.attempts, totals.correct, totals.views, totals.closes) > 0
+        for name, row in ROWS.items():
+            rows = {columns[1:3]: row(*columns[1:]) for columns in found[name] if columns[0] == deployment}
+            assert rows == expected[name], f"{name} of {deployment}"
+
+
+def assert_learners_watched_what_the_generator_let_them_watch(lane: Engagement) -> None:
+    """By learner and video, every kind of act, and where no line is odd the stretches that the generator knew before there was an event."""
+    rows = lane.query("""SELECT platform, courserun_readable_id, user_username, video_block_id, video_load_count, video_play_count, video_pause_count,
+        video_stop_count, video_seek_count, video_played_seconds * 1000, video_watched_seconds * 1000 FROM {dimensional}.afact_video_engagement""")
+    for deployment in DEPLOYMENTS:
+        found = {row[1:4]: row[4:] for row in rows if row[0] == deployment}
+        counts: dict[tuple[str, str, str], Counter[str]] = defaultdict(Counter)
+        for act in acts_of(lane, deployment):
+            if KINDS[act.kind] == VIDEO:
+                counts[act.course_id, act.username, act.block][act.kind] += 1
+        kinds = ("load", "play", "pause", "stop", "seek")
+        assert {key: row[:5] for key, row in found.items()} == {key: tuple(count[kind] for kind in kinds) for key, count in counts.items()}
         if deployment in EXACT:
-            totals = lane.totals(deployment)
-            assert (expected.played_ms, expected.attempts) == (totals.watched.total(), totals.attempts.total())
+            played: dict[tuple[str, str, str], list[Stretch]] = defaultdict(list)
+            for logs in lane.delivered[deployment].values():
+                for key, stretches in logs.totals.stretches.items():
+                    played[key] += stretches
+            watched_of = {key: (sum(end - begin for begin, end in stretches), watched(stretches)) for key, stretches in played.items()}
+            assert {key: row[5:] for key, row in found.items() if row[5]} == watched_of
 
 
 def assert_forums_are_as_they_are(lane: Engagement) -> None:
@@ -128,10 +140,10 @@ def test_sources_are_the_tables_that_jobs_make(lane: Engagement) -> None:
             assert declared == made[name] or "__course_xml__" in name
 
 
-def test_a_first_build_equals_the_generators_totals(lane: Engagement) -> None:
+def test_a_first_build_equals_what_the_generator_tells(lane: Engagement) -> None:
     assert_facts_hold_every_event(lane)
-    assert_reports_equal_the_generators_totals(lane)
-    assert_report_totals_equal_a_count_of_the_events(lane)
+    assert_reports_equal_the_generators_acts(lane)
+    assert_learners_watched_what_the_generator_let_them_watch(lane)
     assert_forums_are_as_they_are(lane)
 
 
@@ -158,6 +170,28 @@ def test_content_has_a_place_and_settings(lane: Engagement) -> None:
         assert {row[0].rpartition("@")[2]: row[1:] for row in rows} == settings
 
 
+def test_the_demos_summary_finds_all_of_it_and_one_number_that_is_wrong(lane: Engagement) -> None:
+    """Its own queries, on tables that the jobs have made and models that were built."""
+    lake = Lake(lane.lake, lane.settings)
+    loaded: dict[str, dict[str, CourseFacts]] = {deployment: {} for deployment in DEPLOYMENTS}
+    for (deployment, course), made in lane.courses.items():
+        content = Content(lambda _, made=made: made.archive, lambda _, made=made: structure_document(made.plan))
+        loaded[deployment][course] = facts_of(SimpleNamespace(published_version=made.plan.published_version), content)
+    acts = {name: {day: [*logs.totals.acts] for day, logs in days.items()} for name, days in lane.delivered.items()}
+    sources = Sources(acts, {name: CourseRecord(loaded=facts) for name, facts in loaded.items()})
+    for deployment in DEPLOYMENTS:
+        rows, days = openedx_found.reports(lake, lane.settings, deployment), openedx_found.days(lake, lane.settings, deployment)
+        for check in report_checks(deployment, rows, days, DAY, sources):
+            assert check.differences == [], check.name
+        courses = openedx_found.courses(lake, lane.settings, deployment)
+        assert Check("", courses, loaded[deployment]).differences == []
+        (course, facts), *_ = loaded[deployment].items()
+        wrong = replace(facts, blocks=facts.blocks | {"video": facts.videos + 1})
+        assert Check("", courses, {course: wrong}).differences == [f"{course}: blocks: video: found {facts.videos}, expected {facts.videos + 1}"]
+        acts[deployment][DAY].pop()
+        assert any(check.differences for check in report_checks(deployment, rows, days, DAY, sources)), "one act less"
+
+
 def test_late_doubled_and_repeated_deliveries_change_only_what_they_bring(lane: Engagement) -> None:
     """A new day, a day of last month that arrives now, a day that stands in two files, one that is loaded again, and another edition of a course."""
     lane.logs("mitxonline", NEXT)
@@ -172,8 +206,8 @@ def test_late_doubled_and_repeated_deliveries_change_only_what_they_bring(lane: 
     lane.forum("mitxonline", 1)
     lane.dbt("run", "--select", TAG, "--exclude", *UNTOUCHED)
     assert_facts_hold_every_event(lane)
-    assert_reports_equal_the_generators_totals(lane)
-    assert_report_totals_equal_a_count_of_the_events(lane)
+    assert_reports_equal_the_generators_acts(lane)
+    assert_learners_watched_what_the_generator_let_them_watch(lane)
     assert_forums_are_as_they_are(lane)
     versions = lane.query(f"""SELECT is_latest, count(DISTINCT coursestructure_content_hash), count(*) FROM {{dimensional}}.dim_course_content
         WHERE platform = 'mitx' AND courserun_readable_id = '{course}' GROUP BY 1 ORDER BY 1""")

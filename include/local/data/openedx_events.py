@@ -12,9 +12,11 @@ import random
 from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
+from functools import cache
 from typing import Any
 
 from include.local.data import catalog
+from include.local.data.acts import Act, Kind, Place, Stretch
 from include.local.data.openedx import BLOCKS
 
 AGENTS = (
@@ -40,14 +42,16 @@ class Enrolment:
 class Happening:
     """An event before it is written: its fields, its moment, and what reports count of it besides the event itself.
 
-    ``watched`` are milliseconds of the video ``block`` that ended with this event; ``attempt`` is a checked problem ``block``, ``correct`` or not.
+    ``act`` is what the learner did, for events that may belong to a row of a report. ``stretch`` of the video ``block`` was played when this event ended
+    it; ``attempt`` is a checked problem ``block``, ``correct`` or not.
     """
 
     fields: dict[str, Any]
     time: datetime
     enrolment: Enrolment
     block: str = ""
-    watched: int = 0
+    act: Act | None = None
+    stretch: Stretch | None = None
     attempt: bool = False
     correct: bool = False
 
@@ -55,6 +59,12 @@ class Happening:
     def event_type(self) -> str:
         """As it stands in the event."""
         return str(self.fields["event_type"])
+
+
+@cache
+def _named(*places: tuple[Place, str]) -> tuple[tuple[Place, str], ...]:
+    """The same tuple for the same blocks: a day has hundreds of thousands of acts on some thousand of them."""
+    return places
 
 
 class Sitting:
@@ -129,6 +139,11 @@ class Sitting:
     def _server(self, name: str, event: Any, handler: str, **counted: Any) -> Happening:
         return self._make("server", name, event, path=f"/courses/{self.enrolment.course_id}/{handler}", page="x_module", **counted)
 
+    def _act(self, kind: Kind, *blocks: tuple[Place, str], position: int | None = None, target: int | None = None, correct: bool = False) -> Act:
+        """What the learner does now."""
+        who = self.enrolment
+        return Act(kind, who.course_id, who.username, self.clock, _named(*blocks), self.base["session"], position, target, correct)
+
     def _block(self, kind: str, places: tuple[int, ...] = tuple(range(BLOCKS))) -> str:
         return catalog.blocks(self.enrolment.course_id, kind, [self.rng.choice(places)])[0]
 
@@ -137,24 +152,28 @@ class Sitting:
         block = self._block("video", tuple(place for place in range(BLOCKS) if place % 3 == 0))
         about = {"duration": VIDEO_SECONDS, "code": "hls", "id": block.rpartition("@")[2]}
         self._wait(20)
-        yield self._client("load_video", about, block=block)
+
+        def event(name: str, kind: Kind, told: dict[str, Any], **more: Any) -> Happening:
+            places = {field: more.pop(field, None) for field in ("position", "target")}
+            return self._client(name, {**about, **told}, block=block, act=self._act(kind, ("payload", block), **places), **more)
+
+        yield event("load_video", "load", {})
         at = self.rng.randrange(0, 400_000)  # milliseconds
         for _ in range(self.rng.randrange(1, 4)):
             self._wait(3)
-            yield self._client("play_video", {**about, "currentTime": at / 1000}, block=block)
+            yield event("play_video", "play", {"currentTime": at / 1000}, position=at)
             seen = self.rng.randrange(1_000, 180_000)
-            watched, done = min(seen, VIDEO_SECONDS * 1000 - at), at + seen >= VIDEO_SECONDS * 1000
-            self.clock += timedelta(milliseconds=watched)
-            at += watched
+            begin, at, done = at, min(at + seen, VIDEO_SECONDS * 1000), at + seen >= VIDEO_SECONDS * 1000
+            self.clock += timedelta(milliseconds=at - begin)
             if done:
-                yield self._client("stop_video", {**about, "currentTime": at / 1000}, block=block, watched=watched)
+                yield event("stop_video", "stop", {"currentTime": at / 1000}, position=at, stretch=(begin, at))
                 return
             if self.rng.random() < 0.4:
                 old, at = at, self.rng.randrange(0, VIDEO_SECONDS * 1000 - 2_000)
-                event = {**about, "old_time": old / 1000, "new_time": at / 1000, "type": "onSlideSeek"}
-                yield self._client("seek_video", event, block=block, watched=watched)
+                told = {"old_time": old / 1000, "new_time": at / 1000, "type": "onSlideSeek"}
+                yield event("seek_video", "seek", told, position=old, target=at, stretch=(begin, old))
             else:
-                yield self._client("pause_video", {**about, "currentTime": at / 1000}, block=block, watched=watched)
+                yield event("pause_video", "pause", {"currentTime": at / 1000}, position=at, stretch=(begin, at))
 
     def _problem(self) -> Iterator[Happening]:
         """Answers a problem: the browser tells the raw answer, the server the judged one."""
@@ -187,7 +206,9 @@ class Sitting:
                 }
             },
         }
-        yield self._server("problem_check", event, f"xblock/{block}/handler/xmodule_handler/problem_check", block=block, attempt=True, correct=correct)
+        act = self._act("answer", ("payload", block), ("module", block), correct=correct)
+        handler = f"xblock/{block}/handler/xmodule_handler/problem_check"
+        yield self._server("problem_check", event, handler, block=block, act=act, attempt=True, correct=correct)
         if not self.mobile and self.rng.random() < 0.5:
             self._wait(1)
             page = f'<div class="problem" data-id="{block}"><p class="status">{event["success"]}</p></div>'
@@ -197,14 +218,16 @@ class Sitting:
         self._wait(40)
         what = self.rng.random()
         if what < 0.3:
-            path = f"/courses/{self.enrolment.course_id}/courseware/{self._block('chapter').rpartition('@')[2]}/"
-            yield self._make("server", path, json.dumps({"GET": {}, "POST": {}}), path=path, page=None)
+            chapter = self._block("chapter")
+            path = f"/courses/{self.enrolment.course_id}/courseware/{chapter.rpartition('@')[2]}/"
+            yield self._make("server", path, json.dumps({"GET": {}, "POST": {}}), path=path, page=None, act=self._act("view", ("path", chapter)))
         elif what < 0.7 and not self.mobile:
-            tab = self.rng.randrange(1, 8)
-            event = {"current_tab": tab, "tab_count": 8, "id": self._block("sequential"), "widget_placement": self.rng.choice(("top", "bottom"))}
-            yield self._client(self.rng.choice(("seq_next", "seq_prev")), event)
+            tab, sequential = self.rng.randrange(1, 8), self._block("sequential")
+            event = {"current_tab": tab, "tab_count": 8, "id": sequential, "widget_placement": self.rng.choice(("top", "bottom"))}
+            kind: Kind = "next" if (name := self.rng.choice(("seq_next", "seq_prev"))) == "seq_next" else "previous"
+            yield self._client(name, event, act=self._act(kind, ("payload", sequential), ("page", self.unit)))
         elif not self.mobile:
-            yield self._client("page_close", {})
+            yield self._client("page_close", {}, act=self._act("close", ("page", self.unit)))
         else:
             event = {"course_id": self.enrolment.course_id, "category": "screen"}
             yield self._client("edx.bi.app.navigation.screen", event)

@@ -2,7 +2,8 @@
 
 The learners and runs are those of the generated LMS database (:func:`read_roster`), so that logs and database speak of the same people;
 :func:`invented_roster` needs no database. Equal seed, roster, day and size give equal files. The totals are counted while the events
-are thought up, from what happened and not from what was written: awkward shapes and broken lines change nothing in them.
+are thought up, from what happened and not from what was written: awkward shapes and broken lines change nothing in them. Beside them stand the acts
+of the learners as far as the lines tell them, since an odd shape may hide what an event was about: :data:`LOSSES`.
 """
 
 from __future__ import annotations
@@ -12,7 +13,7 @@ import json
 import random
 import sys
 import zlib
-from collections import Counter
+from collections import Counter, defaultdict
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from datetime import UTC, date, datetime, timedelta
@@ -24,6 +25,7 @@ import psycopg
 from isal import igzip
 
 from include.local.data import catalog, mitxonline_catalog
+from include.local.data.acts import NOTHING, Act, Loss, Stretch
 from include.local.data.names import MITXPRO, OPENEDX
 from include.local.data.openedx_awkward import BROKEN, SHAPES, large
 from include.local.data.openedx_events import Enrolment, Happening, Sitting
@@ -33,6 +35,17 @@ AWKWARD = 0.01
 EVENTS_OF_A_SITTING = 24
 HOURS = 24
 _COMPRESSION = 2
+_HIDDEN = Loss(frozenset({"payload"}))  # the payload stands deeper than anybody looks
+_WHOLE_SECONDS, _WHOLE_MILLISECONDS = Loss(precision=1_000_000), Loss(precision=1_000)
+# What lines of odd shapes do not tell; those of any other shape tell everything.
+LOSSES: dict[str, Loss] = {
+    **dict.fromkeys(("object in a string in a string", "lone surrogate", "surrogate pair", "nested quotes", "not a number", "10 MB"), _HIDDEN),
+    **dict.fromkeys(("seconds", "seconds in a string", "no fraction"), _WHOLE_SECONDS),
+    **dict.fromkeys(("milliseconds", "Z and milliseconds"), _WHOLE_MILLISECONDS),
+    **dict.fromkeys(("absent fields", "numbers as names"), Loss(session=True)),
+    "nulls": Loss(frozenset({"page"})),
+    "NUL": Loss(frozenset({"payload", "page"})),
+}
 
 
 @dataclass(frozen=True)
@@ -48,25 +61,31 @@ class Roster:
 class LogTotals:
     """What reports count.
 
-    ``events`` by (course_id, event_type, username, day of the event in UTC); ``watched`` milliseconds and ``attempts`` and ``correct`` answers by
-    (course_id, username, block id).
+    ``events`` by (course_id, event_type, username, day of the event in UTC); ``stretches`` of videos that were played, their ``watched`` milliseconds, and
+    ``attempts`` and ``correct`` answers by (course_id, username, block id). ``acts`` are all that belong to a row of a report, as the lines tell them.
     """
 
     events: Counter[tuple[str, str, str, date]] = field(default_factory=Counter)
     watched: Counter[tuple[str, str, str]] = field(default_factory=Counter)
     attempts: Counter[tuple[str, str, str]] = field(default_factory=Counter)
     correct: Counter[tuple[str, str, str]] = field(default_factory=Counter)
+    stretches: dict[tuple[str, str, str], list[Stretch]] = field(default_factory=lambda: defaultdict(list))
+    acts: list[Act] = field(default_factory=list)
 
-    def add(self, happening: Happening) -> None:
-        """Counts one event."""
+    def add(self, happening: Happening, loss: Loss = NOTHING) -> None:
+        """Counts one event, whose line does not tell everything when there is a ``loss``."""
         who = happening.enrolment
         self.events[who.course_id, happening.event_type, who.username, happening.time.astimezone(UTC).date()] += 1
         block = (who.course_id, who.username, happening.block)
-        if happening.watched:
-            self.watched[block] += happening.watched
+        if happening.stretch:
+            begin, end = happening.stretch
+            self.stretches[block].append(happening.stretch)
+            self.watched[block] += end - begin
         if happening.attempt:
             self.attempts[block] += 1
             self.correct[block] += happening.correct
+        if happening.act is not None and (act := happening.act.told(loss)).block:
+            self.acts.append(act)
 
 
 @dataclass
@@ -171,7 +190,6 @@ def _hour(
         sitting = Sitting(rng, rng.choice(roster.enrolments), roster.host, start)
         for happening in sitting.events(min(rng.randrange(1, 2 * EVENTS_OF_A_SITTING), count - made)):
             made += 1
-            logs.totals.add(happening)
             odds = rng.random()
             if broken and odds < 0.2 * awkward:
                 kind = rng.choice(tuple(BROKEN))
@@ -180,14 +198,16 @@ def _hour(
             if odds > 1 - 0.8 * awkward:
                 kind = rng.choice(tuple(SHAPES))
                 logs.awkward[kind] += 1
+                logs.totals.add(happening, LOSSES.get(kind, NOTHING))
                 yield happening.time, server, SHAPES[kind](happening.fields, rng)
             else:
+                logs.totals.add(happening)
                 yield happening.time, server, json.dumps(happening.fields).encode()
 
 
 def _large(rng: random.Random, roster: Roster, logs: DayLogs, after: datetime) -> tuple[datetime, int, bytes]:
     happening = next(Sitting(rng, rng.choice(roster.enrolments), roster.host, after).events(1))
-    logs.totals.add(happening)
+    logs.totals.add(happening, LOSSES["10 MB"])
     logs.awkward["10 MB"] += 1
     return happening.time, 0, large(happening.fields)
 

@@ -17,7 +17,7 @@ import pytest
 from include.config.files import ROOT
 from include.local.data import catalog
 from include.local.data.olx.archive import BROKEN, Extras, OlxCourse, olx_course
-from include.local.data.olx.expected import expected, structure_document
+from include.local.data.olx.expected import expected, expected_of_archive, structure_document
 from include.local.data.olx.plan import KINDS, CourseRun, make_plan
 from include.local.data.olx.runs import course_runs
 from include.local.data.openedx import BLOCKS
@@ -61,6 +61,17 @@ def test_expected_counts_are_what_the_standard_library_finds() -> None:
     assert any(len(asset) == 0 for asset in videos if asset is not None), "some assets have no children"
     assert {path: hashlib.sha256(files[path]).hexdigest() for path in right.static} == right.static
     assert any(path.startswith("static/") and path.endswith(".xml") for path in right.static)
+
+
+@pytest.mark.parametrize(("blocks", "malformed"), [(40, 0), (400, 9)])
+def test_an_archive_alone_gives_the_same_counts_as_its_plan(blocks: int, malformed: int) -> None:
+    for number in range(4):
+        run = CourseRun(f"course-v1:MITxT+{number}x+1T2026", "T", self_paced=True)
+        course = olx_course(run, seed=7, blocks=blocks, version=number, extras=Extras(20_000, malformed=malformed))
+        found = expected_of_archive(course.archive)
+        assert found == expected(course)
+        assert len(found.quarantined) == malformed
+        assert sum(found.blocks.values()) == blocks + number
 
 
 def test_broken_members_are_broken() -> None:

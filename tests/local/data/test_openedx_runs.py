@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import hashlib
 import os
 import subprocess
 import time
 from pathlib import Path
+from urllib.parse import quote
 
 import httpx
 import psycopg
@@ -15,6 +17,7 @@ from include.config.files import ROOT
 from include.local.data.names import MITXPRO, OPENEDX
 from include.local.data.openedx_runs import invented_runs, runs_from_databases
 from include.local.openedx import OpenEdx
+from include.local.openedx_sources import deployments, facts_of
 from include.local.paths import Paths
 from include.local.ports import Ports
 from include.local.postgres import Address
@@ -67,6 +70,22 @@ def test_what_is_inside_a_run_changes_with_its_version() -> None:
     assert content.structure_of(run) == content.structure_of(run) != content.structure_of(again)
 
 
+def assert_expected_facts_are_the_services(dsn: str, openedx: OpenEdx, http: httpx.Client, course_id: str) -> None:
+    """What the demo's summary expects of a course run, without asking the service, is what the service answers with."""
+    twin = deployments(dsn)["mitxonline"]
+    twin.refresh()
+    run = twin.run(course_id)
+    assert run is not None
+    facts = facts_of(run, twin.content)
+    assert facts.published_version == http.get(f"{openedx.url}/mitxonline/lms/api/learning_sequences/v1/course_outline/{course_id}").json()["published_version"]
+    assert facts.structure_blocks == len(http.get(f"{openedx.url}/mitxonline/lms/api/course-structure/v0/{course_id}/").json())
+    deadline = time.monotonic() + 300
+    while (answer := httpx.get(f"{openedx.url}/mitxonline/bucket/{quote(course_id, safe=':')}.tar.gz", trust_env=False, timeout=120)).status_code != 200:
+        assert time.monotonic() < deadline
+        time.sleep(0.2)
+    assert facts.archive_sha256 == hashlib.sha256(answer.content).hexdigest()
+
+
 def test_as_a_part_of_the_platform_it_follows_the_generated_databases(day_zero: str, tmp_path: Path) -> None:
     """Started before there are any databases, as the local platform starts it."""
     drop(day_zero)
@@ -104,6 +123,7 @@ def test_as_a_part_of_the_platform_it_follows_the_generated_databases(day_zero: 
                 assert time.monotonic() < deadline
                 time.sleep(0.2)
             assert http.post(f"{studio}/api/courses/v0/export/", json={"courses": [first[0]["id"]]}).status_code == 200
+            assert_expected_facts_are_the_services(day_zero, openedx, http, first[0]["id"])
         finally:
             child.terminate()
             child.wait(120)

@@ -1,14 +1,22 @@
-"""What a course's archive and structure hold, counted from the plan and the files alone: the other side of every check of a parser."""
+"""What a course's archive and structure hold, counted from the plan and the files alone: the other side of every check of a parser.
+
+Where only an archive is at hand, :func:`expected_of_archive` counts the same with the standard library.
+"""
 
 from __future__ import annotations
 
 import hashlib
+import io
+import json
+import math
+import tarfile
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
+from xml.etree import ElementTree
 
-from include.local.data.olx.archive import OlxCourse
+from include.local.data.olx.archive import BROKEN, OlxCourse
 from include.local.data.olx.content import run_attributes
 from include.local.data.olx.plan import FROM_LIBRARY, NO_ASSET, Block, Plan
 
@@ -49,16 +57,74 @@ def expected(course: OlxCourse) -> Expected:
         blocks=dict(Counter(block.kind for block in blocks)),
         videos=sum(block.kind == "video" for block in blocks),
         videos_with_duration=len(videos),
-        video_seconds=sum(videos),
+        video_seconds=math.fsum(videos),
         problems_with_attempts=sum("max_attempts" in block.attributes for block in problems),
-        points=sum(float(block.attributes.get("weight", "0")) for block in problems),
+        points=math.fsum(float(block.attributes.get("weight", "0")) for block in problems),
         static={path: hashlib.sha256(data).hexdigest() for path, data in static.items()},
         static_bytes=sum(map(len, static.values())),
         policies=1,
         signatories=len(course.signatories),
         quarantined=frozenset(course.malformed),
-        skipped={folder: folders[folder] for folder in ("drafts", "assets") if folders[folder]},
+        skipped=_skipped(folders),
     )
+
+
+def expected_of_archive(archive: bytes) -> Expected:
+    """What a generated archive holds, from its members one by one.
+
+    Members that cannot be read are known by their content, that of :data:`include.local.data.olx.archive.BROKEN`: a reader of our own would call that broken
+    which it cannot read.
+    """
+    files = _members(archive)
+    folders = Counter(path.partition("/")[0] for path in files if "/" in path)
+    broken = {(folder, data) for folder, data, _ in BROKEN}
+    quarantined = frozenset(path for path, data in files.items() if (path.partition("/")[0], data) in broken)
+    blocks = {path: ElementTree.fromstring(data) for path, data in files.items() if _is_block(path) and path not in quarantined}  # noqa: S314 - our own
+    kinds = Counter(path.partition("/")[0] for path in blocks)
+    problems = [root.attrib for path, root in blocks.items() if path.startswith("problem/")]
+    assets = [root.find("video_asset") for path, root in blocks.items() if path.startswith("video/")]
+    durations = [float(asset.attrib["duration"]) for asset in assets if asset is not None and "duration" in asset.attrib]
+    policies = [json.loads(data) for path, data in files.items() if path.startswith("policies/") and path.endswith("/policy.json")]
+    static = {path: data for path, data in files.items() if _is_static(path)}
+    return Expected(
+        blocks=dict(kinds),
+        videos=kinds["video"],
+        videos_with_duration=len(durations),
+        video_seconds=math.fsum(durations),
+        problems_with_attempts=sum("max_attempts" in attributes for attributes in problems),
+        points=math.fsum(float(attributes.get("weight", "0")) for attributes in problems),
+        static={path: hashlib.sha256(data).hexdigest() for path, data in static.items()},
+        static_bytes=sum(map(len, static.values())),
+        policies=sum(map(len, policies)),
+        signatories=sum(map(_signatories, policies)),
+        quarantined=quarantined,
+        skipped=_skipped(folders),
+    )
+
+
+def _members(archive: bytes) -> dict[str, bytes]:
+    """Content by path below the course's folder."""
+    found = {}
+    with tarfile.open(fileobj=io.BytesIO(archive)) as tar:
+        for member in tar:
+            stream = tar.extractfile(member)
+            if stream is not None:
+                found[member.name.partition("/")[2]] = stream.read()
+    return found
+
+
+def _signatories(policy: Mapping[str, Any]) -> int:
+    certificates = [one for entry in policy.values() for one in entry.get("certificates", {}).get("certificates", [])]
+    return sum(len(one["signatories"]) for one in certificates)
+
+
+def _skipped(folders: Mapping[str, int]) -> dict[str, int]:
+    return {folder: folders[folder] for folder in ("drafts", "assets") if folders[folder]}
+
+
+def _is_block(path: str) -> bool:
+    folder, slash, _ = path.partition("/")
+    return bool(slash) and path.endswith(".xml") and folder not in NO_BLOCKS
 
 
 def _is_static(path: str) -> bool:
