@@ -6,6 +6,7 @@ import json
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import pytest
@@ -111,12 +112,28 @@ def test_an_image_that_is_not_there_fails_at_once(way: str, run: Callable[[str, 
 
 
 @pytest.fixture(scope="module")
-def second_pods(airflow: AirflowApi, started: dict[str, str], cluster: Cluster) -> dict[str, Any]:
+def read_alive(airflow: AirflowApi, started: dict[str, str], cluster: Cluster) -> dict[str, Any]:
+    """The pods, by way, that ran on after Airflow's UI had shown a line of theirs."""
+
+    def shown(way: str) -> Any:
+        lines = airflow.log_lines(f"sleeps__{way}", started[f"sleeps__{way}"], Task("pod", "running", 1, 0.0))
+        return any("asleep" in json.dumps(line) for line in lines) and running(cluster, way)
+
+    return {way: cluster.wait_for(f"no line of the job of {way} while it runs", partial(shown, way), 300)[0] for way in WAYS}
+
+
+@pytest.mark.parametrize("way", WAYS)
+def test_what_a_job_says_is_read_while_it_works(way: str, read_alive: dict[str, Any]) -> None:
+    assert read_alive[way].metadata.labels["try_number"] == "1"
+
+
+@pytest.fixture(scope="module")
+def second_pods(airflow: AirflowApi, started: dict[str, str], cluster: Cluster, read_alive: dict[str, Any]) -> dict[str, Any]:
     """The pods, by way, that came for those that were taken away while they ran; their runs are failed under them as soon as they run.
 
     At once: later, the task of the deferred wait is handed over to the triggerer again and again, and nobody ends the pod of one that is failed between.
     """
-    first = {way: cluster.wait_for("no pod runs", lambda way=way: running(cluster, way))[0] for way in WAYS}
+    first = read_alive
     for pod in first.values():
         cluster.core.delete_namespaced_pod(pod.metadata.name, pod.metadata.namespace, grace_period_seconds=0)
     second: dict[str, Any] = {}
