@@ -53,6 +53,8 @@ class Exporter:
         refuses it or the run has asked five times.
         """
         record = self.records.read(course_id)
+        if record and record.run_key == run_key and record.phase is Phase.RUNNING and not self._usable(record):
+            record = await self._last_look(studio, record)
         if record and record.run_key == run_key and self._usable(record):
             log.info("%s: joining task %s, which is %s", course_id, record.task_id, record.phase)
             return record
@@ -67,6 +69,17 @@ class Exporter:
         if record.phase is Phase.RUNNING:
             return not record.older_than(self.limit, self.now())
         return record.phase in (Phase.SUCCEEDED, Phase.FETCHED)
+
+    async def _last_look(self, studio: Studio, record: ExportRecord) -> ExportRecord | None:
+        """An export of this run that is overdue may have ended meanwhile, while nobody had a worker to look: asked before another is begun."""
+        try:
+            return await self.look(studio, record)
+        except TransientError as error:
+            last = self.records.read(record.course_id)
+            if last and last.phase is Phase.RUNNING:  # Studio did not answer
+                raise
+            log.warning("%s; beginning another", error)
+            return last
 
     async def _begin(self, studio: Studio, course_id: str, run_key: str, version: str, last: ExportRecord | None) -> ExportRecord:
         starts = last.starts + 1 if last and last.run_key == run_key else 1

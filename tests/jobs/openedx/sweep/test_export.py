@@ -133,6 +133,25 @@ def test_a_hanging_export_that_nobody_looked_at_is_not_joined(work: Work, course
     assert work.start(course).task_id != first.task_id
 
 
+def test_an_export_that_ended_while_nobody_looked_is_not_begun_again(work: Work, course: str) -> None:
+    """The worker that finishes it may have waited for its turn longer than an export may take."""
+    first = work.start(course)
+    work.wait(first)
+    work.exporter.records.write(replace(first, begun_at=first.begun_at - timedelta(minutes=61)))  # as nobody had seen it
+    found = work.start(course)
+    assert (found.task_id, found.phase) == (first.task_id, Phase.SUCCEEDED)
+    assert work.begun(course) == 1
+
+
+def test_an_overdue_export_that_cannot_be_asked_for_is_kept(work: Work, course: str) -> None:
+    first = work.start(course)
+    overdue = work.exporter.records.write(replace(first, begun_at=first.begun_at - timedelta(minutes=61)))
+    work.service.faults({"match": {"method": "GET", "path": "*/export/*"}, "count": None, "status": 503})
+    with pytest.raises(TransientError, match="given up"):
+        work.start(course)
+    assert work.exporter.records.read(course) == overdue
+
+
 def test_a_task_that_studio_has_forgotten(work: Work, course: str) -> None:
     record = work.start(course)
     work.exporter.records.write(replace(record, task_id="3f609080-3b68-460e-a660-473d7e6b096e"))
