@@ -15,7 +15,7 @@ import psycopg2
 THRESHOLD = 30  # seconds; as Airflow's health_check_threshold of each component
 QUERY = """
 SELECT extract(epoch FROM now() - max(latest_heartbeat)) FROM job
-WHERE job_type = %s AND state = 'running' AND hostname IN %s
+WHERE job_type = %s AND state = 'running' AND hostname = %s
 """
 
 
@@ -25,7 +25,7 @@ def main(job_type: str) -> int:
     try:
         connection = psycopg2.connect(address, connect_timeout=10)
         with connection, connection.cursor() as cursor:
-            cursor.execute(QUERY, (job_type, (socket.gethostname(), socket.getfqdn())))
+            cursor.execute(QUERY, (job_type, socket.gethostbyname(socket.gethostname())))  # core.hostname_callable: the pod's address
             (seconds,) = cursor.fetchone()
     except psycopg2.OperationalError as error:
         print(f"the database does not answer: {error}")

@@ -27,7 +27,8 @@ SCRIPTS = {
     "no_image": "done()",
     "no_result": "pass",
     "writes_root": "open('/opt/platform/x', 'w')",
-    "sleeps": "from include.jobs.parent import end_on_term; end_on_term(); say('info', 'asleep'); time.sleep(900); done()",  # ends when told, as jobs do
+    # ends when told, as jobs do; the provider shows a line once the next one is there
+    "sleeps": "from include.jobs.parent import end_on_term; end_on_term(); say('info', 'asleep'); say('info', 'for long'); time.sleep(900); done()",
 }
 ENDS_SOON = ("success", "permanent", "transient")
 
