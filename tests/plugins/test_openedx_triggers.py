@@ -14,6 +14,7 @@ import openedx_triggers
 import pytest
 from airflow.models.trigger import Trigger
 from airflow.sdk._shared.module_loading import import_string
+from airflow.sdk._shared.secrets_masker import SecretsMasker
 from openedx_triggers import ExportTrigger
 
 from include.jobs.openedx.api.studio import EXPORT
@@ -33,6 +34,13 @@ QUIET = 0.5
 def service() -> Iterator[Service]:
     with running(60) as found:
         yield found
+
+
+@pytest.fixture(autouse=True)
+def masker(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A masker of the test's own: what other tests have told this process's one is cut out of what the trigger says."""
+    found = SecretsMasker()
+    monkeypatch.setattr("airflow.sdk._shared.secrets_masker.secrets_masker._secrets_masker", lambda: found)
 
 
 @pytest.fixture(autouse=True)
