@@ -16,17 +16,17 @@ from collections.abc import Callable, Iterator
 from typing import Any
 
 from airflow.plugins_manager import AirflowPlugin
+from airflow_processes import SCHEDULER, install
 from scheduler_rounds import forget_what_was_rolled_back, keeping_failures, when_all_could_speak
 
 log = logging.getLogger(__name__)
-SCHEDULER, TRIGGERER = "airflow.jobs.scheduler_job_runner", "airflow.jobs.triggerer_job_runner"
+TRIGGERER = "airflow.jobs.triggerer_job_runner"
 OF_TRIGGERER = ("load_triggers", "on_trigger_event", "on_trigger_failure", "clean_unused", "heartbeat")
 """Each does nothing more for a task when it is done again: one that waits no longer is let go."""
 PAUSE = 1.0  # seconds
 MOST, WITHIN = 10, 600.0
 """So many outages in so many seconds are none of the database: the process ends, as without this, and the cluster sees that it does."""
 _RECONNECT = "8s2b"  # SQLAlchemy's name for a session whose connection broke, and whose error was caught on the way
-_installed: set[tuple[type, str]] = set()
 
 
 def is_outage(error: BaseException) -> bool:
@@ -78,15 +78,9 @@ class DatabaseOutages(AirflowPlugin):
         """Called in each process that loads plugins."""
         if (scheduler := sys.modules.get(SCHEDULER)) is not None:
             runner = scheduler.SchedulerJobRunner
-            _install(runner, "adopt_or_reset_orphaned_tasks", when_all_could_speak)
-            _install(runner, "_process_executor_events", functools.partial(keeping_failures, is_outage=is_outage))
-            _install(runner, "_run_scheduler_loop", functools.partial(outliving_outages, anew=forget_what_was_rolled_back))
+            install(runner, "adopt_or_reset_orphaned_tasks", when_all_could_speak)
+            install(runner, "_process_executor_events", functools.partial(keeping_failures, is_outage=is_outage))
+            install(runner, "_run_scheduler_loop", functools.partial(outliving_outages, anew=forget_what_was_rolled_back))
         if (triggerer := sys.modules.get(TRIGGERER)) is not None:
             for name in OF_TRIGGERER:
-                _install(triggerer.TriggerRunnerSupervisor, name, outliving_outages)
-
-
-def _install(owner: type, name: str, around: Callable[..., Callable[..., Any]]) -> None:
-    if (owner, name) not in _installed:
-        _installed.add((owner, name))
-        setattr(owner, name, around(getattr(owner, name)))
+                install(triggerer.TriggerRunnerSupervisor, name, outliving_outages)

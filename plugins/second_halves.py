@@ -19,9 +19,9 @@ from typing import Any
 from weakref import WeakKeyDictionary
 
 from airflow.plugins_manager import AirflowPlugin
+from airflow_processes import SCHEDULER, install
 
 log = logging.getLogger(__name__)
-SCHEDULER = "airflow.jobs.scheduler_job_runner"
 LONGEST = 60.0
 """Seconds that a second half waits: a worker that was killed between handing over and its word never sends it."""
 ROUND = 5.0
@@ -63,12 +63,16 @@ class Words:
 _words: WeakKeyDictionary[Any, Words] = WeakKeyDictionary()
 
 
+def _words_of(executor: Any) -> Words:
+    return _words.setdefault(executor, Words())
+
+
 def noting(process: Callable[..., None]) -> Callable[..., None]:
     """Airflow's handing of workloads to workers; what is handed over is kept."""
 
     @functools.wraps(process)
     def noted(self: Any, workloads: Sequence[Any]) -> None:
-        _words.setdefault(self, Words()).owed.update(workload.key for workload in workloads)
+        _words_of(self).owed.update(workload.key for workload in workloads)
         process(self, workloads)
 
     return noted
@@ -79,7 +83,7 @@ def holding_back(select: Callable[..., list[tuple[Any, Any]]]) -> Callable[..., 
 
     @functools.wraps(select)
     def chosen(self: Any, open_slots: int) -> list[tuple[Any, Any]]:
-        words = _words.setdefault(self, Words())
+        words = _words_of(self)
         found = select(self, open_slots + len(words.owed) + len(self.event_buffer))
         return [(key, workload) for key, workload in found if words.is_due(key, key in self.event_buffer)][: max(open_slots, 0)]
 
@@ -92,7 +96,7 @@ def hearing(change_state: Callable[..., None]) -> Callable[..., None]:
     @functools.wraps(change_state)
     def heard(self: Any, key: Any, state: Any, *args: Any, **kwargs: Any) -> None:
         if state in ENDED:
-            _words.setdefault(self, Words()).hear(key)
+            _words_of(self).hear(key)
         change_state(self, key, state, *args, **kwargs)
 
     return heard
@@ -102,15 +106,13 @@ class SecondHalves(AirflowPlugin):
     """Installs it in the scheduler, which alone hands work to workers."""
 
     name = "second_halves"
-    _installed = False
 
     @classmethod
     def on_load(cls, *args: Any, **kwargs: Any) -> None:
         """Called in each process that loads plugins."""
-        if SCHEDULER not in sys.modules or cls._installed:
+        if SCHEDULER not in sys.modules:
             return
         from airflow.executors.local_executor import LocalExecutor
 
-        cls._installed = True
         for name, around in (("_process_workloads", noting), ("_get_workloads_to_schedule", holding_back), ("change_state", hearing)):
-            setattr(LocalExecutor, name, around(getattr(LocalExecutor, name)))
+            install(LocalExecutor, name, around)

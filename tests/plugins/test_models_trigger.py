@@ -15,6 +15,7 @@ from airflow.triggers.base import TaskFailedEvent, TaskSkippedEvent, TaskSuccess
 from model_triggers import ModelsTrigger
 
 from include.jobs.warehouse.progress import ModelState, ProgressDocument
+from tests.plugins.events import only_event
 
 RUN = "manual__2026-11-20"
 USER, ORDER = "model.open_learning.dim_user", "model.open_learning.tfact_order"
@@ -71,20 +72,7 @@ def build(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Build:
 
 def event_of(trigger: ModelsTrigger, *steps: Callable[[], None]) -> TriggerEvent:
     """The trigger's one event. Each step happens only after a while in which the trigger said nothing."""
-
-    async def first() -> TriggerEvent:
-        events = trigger.run()
-        waiting = asyncio.ensure_future(anext(events))
-        for step in steps:
-            done, _ = await asyncio.wait([waiting], timeout=QUIET)
-            assert not done, f"said {waiting.result()!r} too early"
-            step()
-        found = await asyncio.wait_for(waiting, PATIENCE)
-        with pytest.raises(StopAsyncIteration):
-            await anext(events)
-        return found
-
-    return asyncio.run(first())
+    return only_event(trigger, steps, quiet=QUIET, patience=PATIENCE)
 
 
 def test_waits_through_every_step_until_its_model_is_done(build: Build) -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import json
 import re
 import time
@@ -20,6 +19,7 @@ from openedx_triggers import ExportTrigger
 from include.jobs.openedx.api.studio import EXPORT
 from include.local.services.openedx.exports import ExportPlan
 from tests.openedx_service import CLIENT, EXPORTS, Service, running
+from tests.plugins.events import only_event
 from tests.ports import free_port
 
 CONNECTION = "openedx_mitxonline"
@@ -83,20 +83,7 @@ def trigger(service: Service, url: str, **changes: Any) -> ExportTrigger:
 
 def event_of(waits: ExportTrigger, *steps: Callable[[], object]) -> Any:
     """The payload of the trigger's one event. Each step happens only after a while in which the trigger said nothing."""
-
-    async def first() -> Any:
-        events = waits.run()
-        waiting = asyncio.ensure_future(anext(events))
-        for step in steps:
-            done, _ = await asyncio.wait([waiting], timeout=QUIET)
-            assert not done, f"said {waiting.result()!r} too early"
-            await asyncio.to_thread(step)
-        found = await asyncio.wait_for(waiting, PATIENCE)
-        with pytest.raises(StopAsyncIteration):
-            await anext(events)
-        return found.payload
-
-    return asyncio.run(first())
+    return only_event(waits, steps, quiet=QUIET, patience=PATIENCE).payload
 
 
 def asked(service: Service, part: str = EXPORT) -> list[int]:
